@@ -1,0 +1,47 @@
+-- Spaces, who belongs to them, and the links that let people in.
+-- readable-by: 1
+-- up
+CREATE TABLE space (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  name TEXT NOT NULL,
+  slug TEXT NOT NULL UNIQUE,
+  description TEXT NOT NULL,
+  theme_color TEXT,
+  wallpaper TEXT,
+  emoji TEXT,
+  visibility TEXT NOT NULL CHECK (visibility IN ('private', 'public')),
+  created_by INTEGER NOT NULL REFERENCES user (id),
+  created_at_ms INTEGER NOT NULL,
+  deleted_at_ms INTEGER,
+  version INTEGER NOT NULL DEFAULT 1
+) STRICT;
+
+CREATE TABLE member (
+  space_id INTEGER NOT NULL REFERENCES space (id) ON DELETE CASCADE,
+  user_id INTEGER NOT NULL REFERENCES user (id) ON DELETE CASCADE,
+  role TEXT NOT NULL CHECK (role IN ('owner', 'admin', 'member')),
+  joined_at_ms INTEGER NOT NULL,
+  last_read_message_id INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (space_id, user_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX member_by_user ON member (user_id, space_id);
+
+CREATE TABLE invite (
+  code TEXT PRIMARY KEY,
+  space_id INTEGER NOT NULL REFERENCES space (id) ON DELETE CASCADE,
+  role TEXT NOT NULL CHECK (role IN ('admin', 'member')),
+  created_by INTEGER NOT NULL REFERENCES user (id),
+  email TEXT,
+  uses INTEGER NOT NULL DEFAULT 0,
+  max_uses INTEGER CHECK (max_uses IS NULL OR max_uses > 0),
+  expires_at_ms INTEGER,
+  created_at_ms INTEGER NOT NULL,
+  revoked_at_ms INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX invite_by_space ON invite (space_id, created_at_ms);
+-- down
+DROP TABLE invite;
+DROP TABLE member;
+DROP TABLE space;
