@@ -31,6 +31,9 @@ COPIES = {
     "geist-latin-ext.woff2": "@fontsource-variable/geist/files/geist-latin-ext-wght-normal.woff2",
 }
 
+# groupspaces/assets.py looks in these places. An editable install has neither and uses the checkout's own files.
+WHEEL_FILES = {"static": "groupspaces/_static", "config.toml": "groupspaces/_config.toml"}
+
 # What an icon's paths inherit: the sprite repeats it because `<use>` takes nothing from the sprite's own root.
 SYMBOL_ATTRIBUTES = (
     'viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="2" '
@@ -43,7 +46,7 @@ class AssetsError(Exception):
 
 
 class AssetsBuildHook(BuildHookInterface):  # type: ignore[type-arg]
-    """Fill `static/vendor/` before hatchling collects files."""
+    """Fill `static/vendor/` before hatchling collects files, and put the client and `config.toml` into the wheel."""
 
     PLUGIN_NAME = "custom"
 
@@ -55,6 +58,8 @@ class AssetsBuildHook(BuildHookInterface):  # type: ignore[type-arg]
             if version != "editable":
                 raise
             self.app.display_warning(f"static/vendor/ is not complete: {error}")
+        if self.target_name == "wheel" and version != "editable":
+            build_data["force_include"].update(WHEEL_FILES)
 
 
 def build() -> None:
