@@ -1,0 +1,1 @@
+"""HTTP: operations and their contract, sessions, limits, static files and event streams. Knows no feature."""

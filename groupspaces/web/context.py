@@ -1,0 +1,146 @@
+"""What a handler is given: who asks, what they asked, and the verbs to answer with.
+
+Owns `Principal` (the signed-in person), `Services` (everything the composition root made) and `Context` (one request).
+Hides headers: a write made through a context carries its Idempotency-Key and leaves its bookmark. Handlers never see
+a cookie, a header or another request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
+
+import msgspec
+from starlette.requests import Request
+from starlette.types import Receive, Scope
+
+from ..clock import Clock
+from ..db.batch import Batch, Row, Value, Written
+from ..db.database import Database
+from ..errors import Unauthenticated
+from ..live import Hub
+from ..settings import Settings
+from .bookmarks import Bookmarks
+from .cookies import SessionCookies
+from .idempotency import IdempotencyKey
+from .limits import Limiter
+from .proxies import TrustedProxies
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """Who is signed in, as read from the session's row.
+
+    `expires_at_ms` is the session's. `seq` is the feed position that holds the session; the session cookie knows it, so
+    whoever builds a `Principal` from rows leaves it 0.
+    """
+
+    user_id: int
+    session_id: int
+    name: str
+    username: str
+    is_operator: bool
+    expires_at_ms: int
+    seq: int = 0
+
+
+class Sessions(Protocol):
+    """Where sessions are looked up (`features/accounts` owns them)."""
+
+    async def find(self, token_hash: bytes) -> Principal | None:
+        """Return whose unexpired session this is, or None; a suspended person has none. One local read."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What every handler may use; made once by `app.py`."""
+
+    settings: Settings
+    clock: Clock
+    db: Database
+    hub: Hub
+    sessions: Sessions
+    cookies: SessionCookies
+    bookmarks: Bookmarks
+    limiter: Limiter
+    proxies: TrustedProxies
+
+
+@dataclass
+class Context:
+    """One request while it is handled.
+
+    `params` holds the path's parameters, decoded: every `*_id` is an int from 1 to 2^63-1, the others are printable
+    text of 1 to 64 characters. `headers_out` are added to the answer.
+    """
+
+    services: Services
+    scope: Scope
+    receive: Receive
+    request_id: str
+    principal: Principal | None = None
+    params: dict[str, Any] = field(default_factory=dict)
+    headers_in: dict[bytes, bytes] = field(default_factory=dict)
+    headers_out: list[tuple[bytes, bytes]] = field(default_factory=list)
+    idempotency: IdempotencyKey | None = None
+    written_seq: int = 0
+
+    @property
+    def user_id(self) -> int:
+        """The signed-in person's id. Raises Unauthenticated when nobody is signed in."""
+        if self.principal is None:
+            raise Unauthenticated("Sign in first.")
+        return self.principal.user_id
+
+    @property
+    def now_ms(self) -> int:
+        return self.services.clock.now_ms()
+
+    @cached_property
+    def request(self) -> Request:
+        """The request as Starlette sees it, for raw operations."""
+        return Request(self.scope, self.receive)
+
+    @property
+    def client_address(self) -> str:
+        """The caller's address: the peer's, or what trusted proxies say. Never for decisions about permission."""
+        return self.services.proxies.client_address(self.scope)
+
+    async def read(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:
+        return await self.services.db.read(sql, params)
+
+    async def read_one(self, sql: str, params: Sequence[Value] = ()) -> Row | None:
+        return await self.services.db.read_one(sql, params)
+
+    async def write(self, batch: Batch) -> Written:
+        """Write a batch, once per Idempotency-Key, and remember its position for this person.
+
+        `Written.rows` has the batch's own statements first, in their order. Raises what `Database.write` raises; a
+        key that was used before ends the handler and answers with the first result.
+        """
+        if self.idempotency is None:
+            written = await self.services.db.write(batch)
+        else:
+            written = await self.idempotency.write(self.services.db, batch)
+        self.remember(written.seq)
+        return written
+
+    def remember(self, seq: int) -> None:
+        """Make this answer carry the bookmark `seq`, and this person's next reads here include it."""
+        if seq <= self.written_seq:
+            return
+        self.written_seq = seq
+        if self.principal is not None:
+            self.services.bookmarks.remember(self.principal.user_id, seq)
+
+    def set_session(self, token: str, *, max_age_s: int) -> None:
+        """Sign the browser in: the cookie carries the token and the position of what this request wrote."""
+        self.headers_out.append(self.services.cookies.issue(token, self.written_seq, max_age_s))
+
+    def clear_session(self) -> None:
+        """Take the session cookie back."""
+        self.headers_out.append(self.services.cookies.withdraw())
+
+

@@ -1,0 +1,117 @@
+"""Operations: one decorated function per HTTP call, and the table they make.
+
+Owns the order in which a call is refused (origin, 401, 404/403, 415, 413, 400, 422, 429, 409) and how it is answered.
+Hides HTTP from handlers: they get a `Context` and decoded structs, and return structs. Access is part of the
+declaration; an operation without one does not import. Never knows a feature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from starlette.routing import BaseRoute
+
+from ..errors import Forbidden
+from .context import Context, Services
+
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+Rate = Literal["read", "write", "auth"]
+Replay = Callable[[Context, int], Awaitable[Any]]
+Handler = Callable[..., Awaitable[Any]]
+
+
+class Access(Protocol):
+    """Who may call an operation. Checked before the body is read, again on a fresher state before a 401 or 404."""
+
+    @property
+    def name(self) -> str:
+        """Word for it in the API document: "public", "signed in", "member of the space"."""
+        ...
+
+    async def check(self, ctx: Context) -> None:
+        """Return when the caller may. Raises Unauthenticated, NotFound or Forbidden."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Public:
+    name: str = "public"
+
+    async def check(self, ctx: Context) -> None:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _SignedIn:
+    name: str = "signed in"
+
+    async def check(self, ctx: Context) -> None:
+        ctx.user_id  # noqa: B018  (raises Unauthenticated)
+
+
+@dataclass(frozen=True, slots=True)
+class _Operator:
+    name: str = "operator"
+
+    async def check(self, ctx: Context) -> None:
+        ctx.user_id  # noqa: B018
+        if ctx.principal is None or not ctx.principal.is_operator:
+            raise Forbidden("Only operators of this installation may do this.", code="OPERATORS_ONLY")
+
+
+PUBLIC: Access = _Public()
+SIGNED_IN: Access = _SignedIn()
+OPERATOR: Access = _Operator()
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One row of the table. Made by `operation()`."""
+
+    method: Method
+    path: str
+    access: Access
+    handler: Handler
+    summary: str
+    tag: str
+    body: type | None
+    query: type | None
+    returns: Any
+    status: int
+    replay: Replay | None
+    rate: Rate
+    raw: bool
+
+
+def operation(
+    method: Method,
+    path: str,
+    *,
+    access: Access,
+    summary: str,
+    tag: str,
+    body: type | None = None,
+    query: type | None = None,
+    returns: Any = None,
+    status: int | None = None,
+    replay: Replay | None = None,
+    rate: Rate | None = None,
+    raw: bool = False,
+) -> Callable[[Handler], Operation]:
+    """Declare the decorated `async def handler(ctx[, body][, query])` as one HTTP call.
+
+    The decorated name becomes the `Operation`. `body` and `query` are msgspec structs with `forbid_unknown_fields=True`
+    (`query` also `frozen=True`: decoded ones are shared). `returns` is the type answered, or None for 204. The handler
+    may answer with an instance of it, with `bytes` that are its JSON, or with a Starlette response (any ASGI app).
+    `replay` makes a POST idempotent: when an Idempotency-Key comes again, `replay(ctx, subject_id)` answers, where
+    `subject_id` is that of the *last* change the batch recorded; batches record what was created last.
+    `raw` leaves the body unread: the handler uses `ctx.request` and limits what it reads itself.
+    """
+    raise NotImplementedError
+
+
+def routes(operations: Iterable[Operation], services: Services) -> list[BaseRoute]:
+    """Make the routes that serve `operations`."""
+    raise NotImplementedError
