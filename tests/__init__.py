@@ -1,0 +1,1 @@
+"""Tests against the real parts; `tests.support` starts them."""
