@@ -7,10 +7,10 @@ a cookie, a header or another request.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, cast
 
 import msgspec
 from starlette.requests import Request
@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope
 from ..clock import Clock
 from ..db.batch import Batch, Row, Value, Written
 from ..db.database import Database
-from ..errors import Unauthenticated
+from ..errors import Invalid, Unauthenticated
 from ..live import Hub
 from ..settings import Settings
 from .bookmarks import Bookmarks
@@ -27,6 +27,8 @@ from .cookies import SessionCookies
 from .idempotency import IdempotencyKey
 from .limits import Limiter
 from .proxies import TrustedProxies
+
+Part = TypeVar("Part")
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -66,6 +68,7 @@ class Services:
     bookmarks: Bookmarks
     limiter: Limiter
     proxies: TrustedProxies
+    parts: Mapping[type[Any], Any] = field(default_factory=dict)  # what one feature keeps, by its type
 
 
 @dataclass
@@ -107,6 +110,21 @@ class Context:
     def client_address(self) -> str:
         """The caller's address: the peer's, or what trusted proxies say. Never for decisions about permission."""
         return self.services.proxies.client_address(self.scope)
+
+    @property
+    def expected_version(self) -> int | None:
+        """The version in `If-Match: "7"`, or None without one. Raises Invalid for anything else."""
+        given = self.headers_in.get(b"if-match")
+        if given is None:
+            return None
+        digits = given.strip(b'"')
+        if not digits.isdigit() or len(digits) > 15:
+            raise Invalid('If-Match must be the version in double quotes, such as "3".', code="IF_MATCH_INVALID")
+        return int(digits)
+
+    def part(self, kind: type[Part]) -> Part:
+        """Return what `app.py` made of this type for a feature, such as its cache."""
+        return cast(Part, self.services.parts[kind])
 
     async def read(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:
         return await self.services.db.read(sql, params)
