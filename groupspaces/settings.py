@@ -1,0 +1,425 @@
+"""Everything an operator can decide, as frozen structs.
+
+Owns names, defaults and ranges of all settings (`config.toml` repeats them with a comment each; a test keeps the two
+equal), the check of all of them at once, and the secret of a standalone instance. Secrets never appear in a message,
+in `repr()` or in `config show`.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import hmac
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import msgspec
+import orjson
+from msgspec import Meta, field
+
+from groupspaces import secret_file
+from groupspaces.errors import SettingsError
+from groupspaces.settings_checks import SECRET_MIN_CHARS, allowed_values, in_good_form, shown
+from groupspaces.settings_sources import Given, Sources
+
+EXIT_SETTINGS = 3  # exit code of every command that finds the settings wrong
+SECRET_FILE = "secret"  # noqa: S105  (a file name in the data folder)
+HIDDEN = "(hidden)"
+
+REPLICA_NEEDS = (
+    "auth.secret is required when a primary is set: give all instances the same AUTH_SECRET "
+    "(make one with `openssl rand -hex 32`)"
+)
+
+# Keys or whole sections that this version accepts and does not use.
+NOT_YET = {
+    "mail": "sends no mail yet",
+    "files": "stores no files yet",
+    "limits.redis_url": "counts requests in memory and does not use Redis yet",
+    "backup": "makes no scheduled backups yet",
+    "alerts": "sends no alerts yet",
+    "analytics": "includes no analytics",
+    "sentry": "does not report to Sentry yet",
+}
+
+Text = Annotated[str, Meta(max_length=1000)]
+Secret = Annotated[str, Meta(max_length=8192, extra={"secret": True})]
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+
+
+class Section(msgspec.Struct, frozen=True):
+    """One `[section]`. Printing it shows no secret."""
+
+    def __repr__(self) -> str:
+        values = (
+            f"{f.name}={HIDDEN if _is_secret(f.type) and getattr(self, f.name) else repr(getattr(self, f.name))}"
+            for f in msgspec.structs.fields(self)
+        )
+        return f"{type(self).__name__}({', '.join(values)})"
+
+
+class Server(Section, frozen=True):
+    host: Text = "127.0.0.1"
+    port: Port = 3000
+    public_url: Text = ""
+    trusted_proxies: tuple[Text, ...] = ("127.0.0.1", "::1")
+    workers: Annotated[int, Meta(ge=1, le=64)] = 1
+    request_timeout_s: Annotated[float, Meta(ge=1, le=600)] = 30
+    shutdown_timeout_s: Annotated[float, Meta(ge=0, le=60)] = 5
+    environment: Literal["production", "development"] = "production"
+
+
+class Data(Section, frozen=True):
+    dir: Annotated[str, Meta(min_length=1, max_length=1000)] = "./data"
+
+
+class Primary(Section, frozen=True):
+    url: Text = ""
+    token: Secret = ""
+    # Below 5 s, so that a write can be answered with 503 within 5 s while the primary hangs.
+    timeout_s: Annotated[float, Meta(ge=0.1, le=60)] = 4
+    migrate: bool = False
+
+
+class Replica(Section, frozen=True):
+    url: Text = ""
+    token: Secret = ""
+    interval_s: Annotated[float, Meta(ge=0.1, le=3600)] = 1
+    idle_interval_s: Annotated[float, Meta(ge=0.1, le=3600)] = 60
+    timeout_s: Annotated[float, Meta(ge=0.1, le=600)] = 5
+
+
+class Instance(Section, frozen=True):
+    id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{0,64}$")] = ""
+    region: Annotated[str, Meta(max_length=64)] = ""
+    url: Text = ""
+
+
+class Auth(Section, frozen=True):
+    secret: Secret = ""
+    sign_up: Literal["open", "invite", "closed"] = "open"
+    session_days: Annotated[int, Meta(ge=1, le=3650)] = 30
+    max_stale_s: Annotated[int, Meta(ge=0, le=604_800)] = 900
+
+
+class Limits(Section, frozen=True):
+    enabled: bool = True
+    auth_per_min: Count = 5
+    reads_per_min: Count = 1200
+    writes_per_min: Count = 120
+    anonymous_per_min: Count = 100
+    redis_url: Secret = ""
+
+
+class Mail(Section, frozen=True):
+    host: Text = ""
+    port: Port = 587
+    user: Text = ""
+    password: Secret = ""
+    sender: Text = field(name="from", default="")
+
+
+class Files(Section, frozen=True):
+    max_size_mb: Annotated[int, Meta(ge=1, le=10_000)] = 25
+    s3_bucket: Text = ""
+    s3_region: Text = ""
+    s3_endpoint: Text = ""
+    s3_access_key: Text = ""
+    s3_secret_key: Secret = ""
+
+
+class Backup(Section, frozen=True):
+    interval_h: Annotated[int, Meta(ge=0, le=8760)] = 24
+    keep: Annotated[int, Meta(ge=1, le=1000)] = 7
+
+
+class Log(Section, frozen=True):
+    level: Literal["auto", "debug", "info", "warning", "error"] = "auto"
+    access: Literal["all", "writes", "errors"] = "writes"
+    slow_query_ms: Annotated[float, Meta(ge=0.1, le=60_000)] = 50
+
+
+class Metrics(Section, frozen=True):
+    enabled: bool = True
+    token: Secret = ""
+
+
+class Alerts(Section, frozen=True):
+    email: Text = ""
+    slack_webhook_url: Secret = ""
+
+
+class Assets(Section, frozen=True):
+    base_url: Text = ""
+
+
+class Analytics(Section, frozen=True):
+    google_id: Text = ""
+
+
+class Sentry(Section, frozen=True):
+    dsn: Secret = ""
+
+
+class Changes(Section, frozen=True):
+    retention_days: Annotated[int, Meta(ge=1, le=365)] = 7
+
+
+class Setting(NamedTuple):
+    """One line of `config show`; the value of a secret is replaced."""
+
+    key: str
+    value: Any
+    source: str
+    secret: bool
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """All settings of one process. `sources` says where each value that is not a default came from."""
+
+    server: Server = field(default_factory=Server)
+    data: Data = field(default_factory=Data)
+    primary: Primary = field(default_factory=Primary)
+    replica: Replica = field(default_factory=Replica)
+    instance: Instance = field(default_factory=Instance)
+    auth: Auth = field(default_factory=Auth)
+    limits: Limits = field(default_factory=Limits)
+    mail: Mail = field(default_factory=Mail)
+    files: Files = field(default_factory=Files)
+    backup: Backup = field(default_factory=Backup)
+    log: Log = field(default_factory=Log)
+    metrics: Metrics = field(default_factory=Metrics)
+    alerts: Alerts = field(default_factory=Alerts)
+    assets: Assets = field(default_factory=Assets)
+    analytics: Analytics = field(default_factory=Analytics)
+    sentry: Sentry = field(default_factory=Sentry)
+    changes: Changes = field(default_factory=Changes)
+    sources: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def mode(self) -> Literal["standalone", "replica"]:
+        return "replica" if self.primary.url else "standalone"
+
+    @property
+    def data_dir(self) -> Path:
+        return Path(self.data.dir)
+
+    @property
+    def public_url(self) -> str:
+        """Where people reach this instance, without a trailing slash."""
+        return self.server.public_url or f"http://localhost:{self.server.port}"
+
+    @property
+    def primary_uses_tls(self) -> bool:
+        return self.primary.url.startswith("https://")
+
+    @property
+    def replica_url(self) -> str:
+        """Where the replica syncs from: the primary, unless another server was named."""
+        return self.replica.url or self.primary.url
+
+    @property
+    def replica_token(self) -> str:
+        return self.replica.token or self.primary.token
+
+    @property
+    def log_level(self) -> Literal["debug", "info", "warning", "error"]:
+        if self.log.level != "auto":
+            return self.log.level
+        return "debug" if self.server.environment == "development" else "info"
+
+    def describe(self) -> list[Setting]:
+        """List all settings in the order of `config.toml`, secrets masked."""
+        return [
+            Setting(known.key, self._shown(known), self.sources.get(known.key, "default"), known.secret)
+            for known in known_settings()
+        ]
+
+    def secret_values(self) -> list[str]:
+        """Return the secrets that are set, for the log to remove wherever they turn up."""
+        return [value for known in known_settings() if known.secret and (value := self._value(known))]
+
+    def _value(self, known: KnownSetting) -> Any:
+        return getattr(getattr(self, known.section), known.attribute)
+
+    def _shown(self, known: KnownSetting) -> Any:
+        value = self._value(known)
+        return HIDDEN if known.secret and value else value
+
+
+class KnownSetting(NamedTuple):
+    """What is known about a setting before anybody gave it a value."""
+
+    key: str
+    section: str
+    attribute: str
+    type: Any
+    default: Any
+    secret: bool
+
+
+# --- public verbs ---
+
+
+def load(
+    environ: Mapping[str, str],
+    config_path: Path | None = None,
+    *,
+    overrides: Mapping[str, str] | None = None,
+) -> Settings:
+    """Read, check and freeze all settings.
+
+    The first of these wins: `overrides` (`section.key` → text, from the command line), `GROUPSPACES__SECTION__KEY`,
+    the guide's names, the file at `config_path` (default: `GROUPSPACES_CONFIG`, then `./config.toml` if there is
+    one), the default. Raises SettingsError that names every problem at once.
+    """
+    known = {setting.key: setting for setting in known_settings()}
+    sources = Sources(
+        environ,
+        config_path,
+        overrides or {},
+        keys=known.keys(),
+        secret_keys={key for key, setting in known.items() if setting.secret},
+    )
+    problems = sources.problems
+    values: dict[str, dict[str, Any]] = {setting.section: {} for setting in known.values()}
+    origins: dict[str, str] = {}
+    for setting in known.values():
+        given = sources.given(setting.key, functools.partial(_same_spelling, setting.key))
+        if given is None:
+            continue
+        try:
+            value = _checked(setting, given)
+        except ValueError as error:
+            problems.append(f"{_named(setting, given)}: {error}")
+            continue
+        values[setting.section][setting.attribute] = value
+        if value != setting.default or given.is_text:
+            origins[setting.key] = given.source
+    sections = {
+        f.name: f.type(**values[f.name]) for f in msgspec.structs.fields(Settings) if f.name in values
+    }
+    settings = Settings(**sections, sources=origins, notes=tuple(sources.notes()))
+    problems += _contradictions(settings, problems)
+    if problems:
+        count = "1 setting is" if len(problems) == 1 else f"{len(problems)} settings are"
+        raise SettingsError("\n".join([f"{count} wrong:", *(f"- {problem}" for problem in problems)]))
+    return settings
+
+
+@functools.cache
+def known_settings() -> tuple[KnownSetting, ...]:
+    """List every setting there is, in the order of the sections."""
+    return tuple(
+        KnownSetting(
+            f"{section.name}.{f.encode_name}", section.name, f.name, f.type, f.default, _is_secret(f.type)
+        )
+        for section in msgspec.structs.fields(Settings)
+        if isinstance(section.type, type) and issubclass(section.type, Section)
+        for f in msgspec.structs.fields(section.type)
+    )
+
+
+def unused(settings: Settings) -> list[str]:
+    """Say which settings are accepted but do nothing in this version, and which variables never will."""
+    reasons = {key: NOT_YET.get(key) or NOT_YET.get(key.partition(".")[0]) for key in settings.sources}
+    notes = [f"{key} is set, but this version {reason}" for key, reason in reasons.items() if reason]
+    return [*notes, *settings.notes]
+
+
+def config_show(settings: Settings, *, as_json: bool) -> str:
+    """Print every setting with its value and source, secrets masked."""
+    described = settings.describe()
+    if as_json:
+        return orjson.dumps([setting._asdict() for setting in described], option=orjson.OPT_INDENT_2).decode()
+    rows = [(setting.key, _as_toml(setting.value), setting.source) for setting in described]
+    key_width, value_width = (max(len(row[column]) for row in rows) for column in (0, 1))
+    lines = [f"{key:<{key_width}}  {value:<{value_width}}  {source}" for key, value, source in rows]
+    return "\n".join([*lines, *(f"note: {note}" for note in unused(settings))])
+
+
+def config_check(environ: Mapping[str, str], config_path: Path | None = None) -> tuple[int, str]:
+    """Load the settings and return an exit code with the text to print: 0, or EXIT_SETTINGS and all problems."""
+    try:
+        settings = load(environ, config_path)
+    except SettingsError as error:
+        return EXIT_SETTINGS, str(error)
+    lines = [f"The settings are fine: {settings.mode} mode, data in {settings.data.dir}."]
+    return 0, "\n".join([*lines, *(f"note: {note}" for note in unused(settings))])
+
+
+def secret_fingerprint(secret: str) -> str:
+    """Return 64 hex digits by which instances compare their secret without showing it."""
+    return hmac.new(secret.encode(), b"groupspaces: fingerprint of auth.secret", hashlib.sha256).hexdigest()
+
+
+def ensure_secret(settings: Settings, data_dir: Path) -> str:
+    """Return `auth.secret`; in standalone mode without one, the data folder's own, made at the first call.
+
+    Workers that start together get the same one, and a crash leaves a whole file or none. Raises SettingsError in
+    replica mode without a secret, and when the folder or the file cannot be used.
+    """
+    if settings.auth.secret:
+        return settings.auth.secret
+    if settings.mode == "replica":
+        raise SettingsError(REPLICA_NEEDS)
+    path = data_dir / SECRET_FILE
+    try:
+        secret = secret_file.read_or_create(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}, which holds this instance's secret, cannot be used: {error}") from error
+    if len(secret) < SECRET_MIN_CHARS:
+        raise SettingsError(
+            f"{path}, which holds this instance's secret, is damaged. Restore it from a backup, or delete it: "
+            "a new one is made at the next start, and everybody signs in again."
+        )
+    return secret
+
+
+# --- helpers ---
+
+
+def _checked(setting: KnownSetting, given: Given) -> Any:
+    """Bring a value to the setting's type and form, or raise ValueError that says what is allowed."""
+    raw = given.raw
+    if given.is_text and isinstance(setting.default, tuple):
+        raw = [part.strip() for part in raw.split(",") if part.strip()]
+    try:
+        value = msgspec.convert(raw, setting.type, strict=not given.is_text)
+    except msgspec.ValidationError:
+        raise ValueError(f"must be {allowed_values(setting.type)}") from None
+    return in_good_form(setting.key, value)
+
+
+def _same_spelling(key: str, text: str) -> str:
+    """Let two names of one setting differ in what does not matter, such as a trailing slash."""
+    try:
+        return str(in_good_form(key, text))
+    except ValueError:
+        return text
+
+
+def _contradictions(settings: Settings, problems: list[str]) -> Iterator[str]:
+    """Yield what is wrong between settings, unless one of them was complained about already."""
+    refused = {problem.split(" ", 1)[0].rstrip(":") for problem in problems}
+    if settings.mode == "replica" and not settings.auth.secret and "auth.secret" not in refused:
+        yield REPLICA_NEEDS
+    if settings.mode == "standalone" and settings.replica.url and "primary.url" not in refused:
+        yield "replica.url needs primary.url: without a primary there is nothing to write to"
+
+
+def _named(setting: KnownSetting, given: Given) -> str:
+    if setting.secret:
+        return f"{setting.key} (from {given.source})"
+    return f"{setting.key} = {_as_toml(shown(setting.key, given.raw))} (from {given.source})"
+
+
+def _as_toml(value: Any) -> str:
+    return orjson.dumps(value, default=str).decode()
+
+
+def _is_secret(annotation: Any) -> bool:
+    return bool(annotation == Secret)
