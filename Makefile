@@ -28,7 +28,7 @@ check: $(VENV)/.test-packages $(VENV)/.editable ## linters, types, import layers
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest -q --no-header --durations=0 tests/unit/test_layers.py
+	@$(BIN)/python -m pytest -q --no-header tests/unit/test_layers.py
 
 bench: setup ## print the figures of the README as ratios
 	@$(BIN)/python -m tests.bench
