@@ -8,11 +8,10 @@ else's row. Never talks to a database.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
-from ..errors import AppError
+from groupspaces.errors import AppError
 
 Value = int | float | str | bytes | None
 Row = tuple[Value, ...]
@@ -21,8 +20,6 @@ Row = tuple[Value, ...]
 # neither a constraint nor a typing mistake in a feature's SQL can produce at this step. Works with triggers present,
 # on sqld 0.24 and on current SQLite (measured 2026-11).
 GUARD_SQL = "SELECT CASE WHEN changes() = 0 THEN json('refused') END"
-
-NO_CONFLICTS: Mapping[str, AppError] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +43,7 @@ class Batch:
     """
 
     statements: Sequence[Statement]
-    conflicts: Mapping[str, AppError] = field(default=NO_CONFLICTS)
+    conflicts: Mapping[str, AppError] = field(default_factory=dict)
 
     def steps(self) -> list[Step]:
         """Return the flat list both primaries execute: every guarded statement is followed by its guard."""
@@ -80,6 +77,12 @@ class Written:
     rows: Sequence[Sequence[Row]]
 
 
+# How features are handed a way to the data: a request's own (`Context.write`), or the door itself (`Database.read`,
+# `Database.read_primary`, `Database.write`).
+Read = Callable[[str, Sequence[Value]], Awaitable[list[Row]]]
+Write = Callable[[Batch], Awaitable[Written]]
+
+
 class ConstraintViolation(Exception):
     """A constraint refused a step; `constraint` is SQLite's text after "constraint failed: ", or the whole text."""
 
@@ -87,6 +90,10 @@ class ConstraintViolation(Exception):
         super().__init__(f"{kind}: {constraint}")
         self.kind = kind
         self.constraint = constraint
+
+
+class SequenceFailed(Exception):
+    """A migration script was refused; the transaction was rolled back. The text is SQLite's."""
 
 
 def constraint_error(text: str, conflicts: Mapping[str, AppError]) -> AppError | ConstraintViolation:

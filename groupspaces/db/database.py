@@ -1,0 +1,138 @@
+"""THE door to the data: read, write, wait for a position, status.
+
+Owns the local reads and hides the mode: in both, reads come from a local file; writes go to that same file
+(`standalone.py`) or to a libSQL primary in one round trip (`edge.py`). Features see `Database` and nothing behind it.
+Never knows what the tables mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from groupspaces.clock import Clock
+from groupspaces.errors import Invalid, Unavailable
+from groupspaces.settings import Settings
+
+from .batch import Batch, Row, Value, Written
+from .folder import DataFolder
+from .follower import Follower, Listener
+from .reader import Reader
+from .replication import Round
+from .standalone import Standalone
+from .status import Status
+
+if TYPE_CHECKING:
+    from .edge import Edge
+
+
+class Database:
+    """One instance per process, made by `app.py`: `await open()`, and `await close()` at the end."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self.mode: Literal["standalone", "replica"] = settings.mode
+        self._clock = clock
+        self._folder = DataFolder(Path(settings.data.dir))
+        self._reader = Reader(slow_query_ms=settings.log.slow_query_ms)
+        self._follower = Follower(self._reader)
+        self._behind = self._mode_of(settings)
+
+    async def open(self) -> None:
+        """Make reads and writes possible.
+
+        Standalone: opens the file and applies pending migrations. Replica: serves an existing replica at once, also when
+        the primary is away; otherwise fetches one. Raises a `SettingsError` (`FolderError`, `SchemaError`,
+        `PrimaryRefused`) when starting would be wrong.
+        """
+        await asyncio.to_thread(self._folder.claim)
+        try:
+            await self._behind.open()
+        except BaseException:
+            self._folder.release()
+            raise
+
+    async def close(self) -> None:
+        """Finish waiting writes and let go of everything."""
+        await self._behind.close()
+        self._reader.close()
+        self._folder.release()
+
+    async def read(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:
+        """Run a short indexed read inline. Raises `Unavailable` when the file cannot be read."""
+        return await self._reader.rows(sql, params)
+
+    async def read_one(self, sql: str, params: Sequence[Value] = ()) -> Row | None:
+        """Return the first row of a short indexed read, or None."""
+        rows = await self._reader.rows(sql, params)
+        return rows[0] if rows else None
+
+    async def read_slow(self, sql: str, params: Sequence[Value] = (), *, deadline_s: float) -> list[Row]:
+        """Run a read that may take long, off the loop. Raises `Unavailable` (`READ_TOO_LONG`) at the deadline."""
+        return await self._reader.rows_slow(sql, params, deadline_s=deadline_s)
+
+    async def write(self, batch: Batch) -> Written:
+        """Commit a batch at the primary: one fsync shared with others, or one round trip.
+
+        Raises the batch's own `AppError`s, `ConstraintViolation`, or `Unavailable`: then nothing was written, unless its
+        detail says that the outcome is unknown.
+        """
+        return await self._behind.write(batch)
+
+    async def read_primary(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:
+        """Read where writes go: one round trip in replica mode. Raises `Unavailable`."""
+        return await self._behind.read_primary(sql, params)
+
+    async def wait_for(self, seq: int, *, timeout_s: float = 5.0) -> None:
+        """Return when local reads include `seq`.
+
+        Raises `Invalid` (`UNKNOWN_BOOKMARK`) when the primary never issued it, `Unavailable` (`REPLICA_BEHIND`) when it
+        does not arrive in time.
+        """
+        give_up_at = time.monotonic() + timeout_s
+        while self._follower.seq < seq:
+            remaining_s = give_up_at - time.monotonic()
+            if remaining_s <= 0:
+                raise _not_here_yet()
+            try:
+                found = await asyncio.wait_for(self._behind.sync(), remaining_s)
+            except (TimeoutError, Unavailable) as error:
+                raise _not_here_yet() from error
+            if found.primary_seq < seq:
+                raise Invalid(
+                    "This bookmark is above anything that was ever written here.", code="UNKNOWN_BOOKMARK"
+                )
+
+    async def catch_up(self) -> bool:
+        """Look again: finish a sync that started after this call. False when that cannot bring anything new."""
+        return await self._behind.catch_up()
+
+    async def sync(self) -> Round:
+        """Run one replication round (standalone: nothing to do). Raises `Unavailable` when the primary is away."""
+        return await self._behind.sync()
+
+    def subscribe(self, listener: Listener) -> None:
+        """Tell `listener` of every change, on the loop and in feed order, before the writer's await returns."""
+        self._follower.subscribe(listener)
+
+    def status(self) -> Status:
+        """Tell where this instance stands; costs microseconds."""
+        return self._behind.status(self._clock.now_ms())
+
+    def _mode_of(self, settings: Settings) -> Standalone | Edge:
+        if self.mode == "standalone":
+            return Standalone(self._folder, self._reader, self._follower)
+        # Imported late: standalone must start without the driver, and without paying for an HTTP client.
+        from .edge import Edge
+
+        return Edge(self._folder, self._reader, self._follower, settings, self._clock)
+
+
+def _not_here_yet() -> Unavailable:
+    return Unavailable(
+        "This instance has not yet received the state you asked for. Try again shortly.",
+        code="REPLICA_BEHIND",
+        retry_after_s=1,
+    )

@@ -1,0 +1,248 @@
+"""Replica mode: reads from a local replica, writes to a libSQL primary somewhere else.
+
+Owns what has to agree before an instance may serve: the schema of the primary, the common secret (by its fingerprint in
+the primary) and the checks that a new generation of the replica passes before readers see it. When the primary is away at
+start, an existing replica of a schema we know is served as it is, and the rest is made up for when the primary returns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import apsw
+
+from groupspaces.clock import Clock
+from groupspaces.errors import SettingsError, Unavailable
+from groupspaces.settings import Settings, secret_fingerprint
+
+from . import migrate
+from .batch import Batch, Row, Statement, Value, Written
+from .changes import HEAD_SQL, NOBODY, record_if_changed
+from .folder import DataFolder
+from .follower import Follower
+from .reader import Reader, quick_check, read_once
+from .remote_primary import LineageMismatch, RemotePrimary
+from .replica import GenerationRefused, Replica, ReplicaUnavailable
+from .replication import Replication, Round
+from .status import Status
+
+_log = logging.getLogger("groupspaces.db")
+
+_FINGERPRINT = "secret_fingerprint"
+_FINGERPRINT_SQL = "SELECT value FROM deployment WHERE name = ?"
+_KEEP_FINGERPRINT_SQL = "INSERT INTO deployment (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING"
+
+
+class PrimaryRefused(SettingsError):
+    """The primary does not accept our token, and there is no local copy to serve from."""
+
+
+class Edge:
+    """What `Database` does when a primary is set."""
+
+    def __init__(
+        self, folder: DataFolder, reader: Reader, follower: Follower, settings: Settings, clock: Clock
+    ) -> None:
+        self._reader = reader
+        self._follower = follower
+        self._settings = settings
+        self._schema_version = 0
+        self._prepared = False
+        self._remote = RemotePrimary(
+            settings.primary.url,
+            settings.primary.token or None,
+            timeout_s=settings.primary.timeout_s,
+            lineage=self._our_head,
+            on_reachable=self._reachability_changed,
+        )
+        self._replica = Replica(
+            folder.replica,
+            settings.replica_url,
+            settings.replica_token or None,
+            timeout_s=settings.replica.timeout_s,
+            check=self._check_generation,
+            on_generation=self._serve_generation,
+            now_ms=clock.now_ms,
+        )
+        self._replication = Replication(self._remote, self._replica, follower, clock)
+
+    # --- life ---
+
+    async def open(self) -> None:
+        """Agree with the primary where it can be reached, then serve a replica.
+
+        Raises `SchemaError`, `SettingsError` (another secret) or `PrimaryRefused` when serving would be wrong. A primary that
+        is away is no reason not to start: without a replica the instance answers 503 until it has one.
+        """
+        await self._remote.start()
+        try:
+            try:
+                await self._prepare()
+            except Unavailable as error:
+                _log.warning(
+                    "primary away at start",
+                    extra={"fields": {"reason": self._remote.last_error or str(error)}},
+                )
+            try:
+                await self._replica.start()
+            except ReplicaUnavailable as error:
+                if self._remote.refused:
+                    raise PrimaryRefused(
+                        f"The primary {self._settings.primary.url} does not accept the token, and there is no local copy "
+                        "to serve from. Set TURSO_AUTH_TOKEN to a token that may read and write."
+                    ) from error
+                _log.warning("no replica yet", extra={"fields": {"reason": str(error)}})
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """End the child and the requests under way."""
+        await self._replication.close()
+        await self._replica.close()
+        await self._remote.close()
+
+    # --- verbs of the door ---
+
+    async def write(self, batch: Batch) -> Written:
+        """Commit at the primary in one round trip, then fetch soon."""
+        try:
+            written = await self._remote.write(batch)
+        except LineageMismatch as mismatch:
+            self._replication.nudge()
+            raise Unavailable(
+                "The primary's history is not the one this instance knows. Nothing was saved; this instance is "
+                "fetching a new copy. Try again shortly.",
+                code="REPLICA_REBUILDING",
+                retry_after_s=3,
+            ) from mismatch
+        self._replication.nudge()
+        return written
+
+    async def read_primary(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:
+        """Read at the primary: one round trip."""
+        return await self._remote.read(sql, params)
+
+    async def sync(self) -> Round:
+        """Run a round; before it, make up for what could not be agreed at start."""
+        if not self._prepared:
+            await self._prepare()
+        return await self._replication.sync()
+
+    async def catch_up(self) -> bool:
+        """Run a round, so that a second look sees what was just made elsewhere."""
+        try:
+            await self._replication.sync()
+        except Unavailable:
+            return False
+        return True
+
+    def status(self, now_ms: int) -> Status:
+        """Describe replica and primary."""
+        state = self._replica.state
+        return Status(
+            mode="replica",
+            ready=self._reader.ready,
+            seq=self._follower.seq,
+            as_of_ms=self._replication.as_of_ms,
+            lag_ms=self._replication.lag_ms,
+            primary="reachable" if self._remote.reachable else "unreachable",
+            write_queue=self._remote.queue_length,
+            schema_version=self._schema_version,
+            generation=state.generation,
+            last_sync_at_ms=state.last_sync_at_ms,
+            last_sync_ms=state.last_sync_ms,
+            last_error=state.last_error or self._remote.last_error,
+            child_rss_kb=state.child_rss_kb,
+            rebuilding=state.rebuild_reason,
+        )
+
+    # --- agreeing with the primary ---
+
+    async def _prepare(self) -> None:
+        """Check schema and secret at the primary (3 reads). Raises `Unavailable` when it is away."""
+        status = await migrate.status(self._remote)
+        if status.pending:
+            await self._migrate_or_refuse(status)
+        self._schema_version = (await migrate.status(self._remote)).version
+        await self._agree_on_secret()
+        self._prepared = True
+
+    async def _migrate_or_refuse(self, status: migrate.SchemaStatus) -> None:
+        if not self._settings.primary.migrate:
+            names = ", ".join(migration.label for migration in status.pending)
+            raise migrate.SchemaError(
+                f"The primary has schema {status.version}; these migrations are pending: {names}. "
+                "Run `groupspaces migrate up`, or start with `--migrate`."
+            )
+        for migration in await migrate.up(self._remote):
+            _log.info("migration applied", extra={"fields": {"migration": migration.label}})
+
+    async def _agree_on_secret(self) -> None:
+        """Leave our fingerprint when we are the first, refuse to start when another's is there."""
+        fingerprint = secret_fingerprint(self._settings.auth.secret)
+        rows = await self._remote.read(_FINGERPRINT_SQL, (_FINGERPRINT,))
+        if not rows:
+            statements = [
+                Statement(_KEEP_FINGERPRINT_SQL, (_FINGERPRINT, fingerprint)),
+                record_if_changed("deployment.changed", actor_id=None, audience=NOBODY),
+            ]
+            await self._remote.write(Batch(statements))
+            rows = await self._remote.read(_FINGERPRINT_SQL, (_FINGERPRINT,))
+        _compare_fingerprints(rows, fingerprint)
+
+    def _our_head(self) -> tuple[int, str] | None:
+        return (self._follower.seq, self._follower.token) if self._follower.seq else None
+
+    def _reachability_changed(self, reachable: bool) -> None:
+        _log.warning("primary %s", "is back" if reachable else "is away")
+        if reachable:
+            self._replica.end_backoff()
+            self._replication.nudge()
+
+    # --- generations ---
+
+    async def _check_generation(self, path: Path) -> None:
+        """Refuse a file that readers must not see. Runs off the loop: it reads the whole file."""
+        await asyncio.to_thread(_check_file, path, secret_fingerprint(self._settings.auth.secret))
+
+    async def _serve_generation(self, path: Path) -> None:
+        """Point readers at a file: a new generation that passed its checks, or at start the one that was there."""
+        if not self._reader.ready:
+            await self._check_generation_schema(path)
+            self._reader.open(path)
+            self._follower.start()
+            return
+        self._reader.open(path)
+        self._follower.switched()
+
+    async def _check_generation_schema(self, path: Path) -> None:
+        ledger = await asyncio.to_thread(read_once, path, migrate.ledger_sql()[1])
+        self._schema_version = migrate.status_of(ledger).version
+        rows = await asyncio.to_thread(read_once, path, _FINGERPRINT_SQL, (_FINGERPRINT,))
+        _compare_fingerprints(rows, secret_fingerprint(self._settings.auth.secret))
+
+
+def _check_file(path: Path, fingerprint: str) -> None:
+    found = quick_check(path)
+    if found != "ok":
+        raise GenerationRefused(f"quick_check: {found}")
+    try:
+        migrate.status_of(read_once(path, migrate.ledger_sql()[1]))
+        rows = read_once(path, _FINGERPRINT_SQL, (_FINGERPRINT,))
+        if not read_once(path, HEAD_SQL):
+            raise GenerationRefused("its change feed is empty")
+        _compare_fingerprints(rows, fingerprint)
+    except (apsw.Error, SettingsError) as error:
+        raise GenerationRefused(str(error)) from error
+
+
+def _compare_fingerprints(rows: Sequence[Row], ours: str) -> None:
+    if rows and rows[0][0] != ours:
+        raise SettingsError(
+            "AUTH_SECRET differs from the one this deployment uses. Every instance must have the same secret: copy it from "
+            "another instance. (Sessions and links made by one instance must hold on all.)"
+        )

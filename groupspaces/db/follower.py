@@ -1,0 +1,77 @@
+"""Where this instance stands in the change feed, and who is told when it moves.
+
+Owns the position of the local file: `advance` reads what is new and tells every listener, in feed order and on the event
+loop, before the writer that caused it goes on. Listeners are cheap: they drop cached things and fill queues.
+Never waits and never talks to a primary.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+import apsw
+
+from groupspaces.errors import Unavailable
+
+from .changes import FEED_RESET, FEED_SQL, HEAD_SQL, NOBODY, Change, change_of
+from .reader import Reader
+
+Listener = Callable[[Sequence[Change]], None]
+
+_log = logging.getLogger("groupspaces.db")
+
+_PAGE = 500
+_RETRY_S = 0.05
+_HAS_SQL = "SELECT 1 FROM change WHERE seq = ? AND token = ?"
+
+
+class Follower:
+    """Follow the feed of the file a `Reader` reads."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._listeners: list[Listener] = []
+        self._retry: asyncio.TimerHandle | None = None
+        self.seq = 0
+        self.token = ""
+
+    def subscribe(self, listener: Listener) -> None:
+        """Tell `listener` of every change from now on."""
+        self._listeners.append(listener)
+
+    def start(self) -> None:
+        """Take the file's head as our position without telling anybody: nothing was derived from the feed yet."""
+        self.seq, self.token = self._head()
+
+    def advance(self) -> None:
+        """Tell of everything after our position. A file that cannot be read now is tried again shortly."""
+        try:
+            while changes := self._read_page():
+                self.seq, self.token = changes[-1].seq, changes[-1].token
+                self._tell(changes)
+        except (apsw.BusyError, Unavailable):
+            if self._retry is None or self._retry.when() < asyncio.get_running_loop().time():
+                self._retry = asyncio.get_running_loop().call_later(_RETRY_S, self.advance)
+
+    def switched(self) -> None:
+        """Go on after the reader was given another file: tell of what is new there, or of a `feed.reset`."""
+        if self._reader.rows_now(_HAS_SQL, (self.seq, self.token)):
+            self.advance()
+            return
+        first = self.seq == 0
+        self.start()
+        if not first:
+            self._tell([Change(self.seq, self.token, 0, None, None, NOBODY, FEED_RESET, None, {})])
+
+    def _head(self) -> tuple[int, str]:
+        rows = self._reader.rows_now(HEAD_SQL)
+        return (int(str(rows[0][0])), str(rows[0][1])) if rows else (0, "")
+
+    def _read_page(self) -> list[Change]:
+        return [change_of(row) for row in self._reader.rows_now(FEED_SQL, (self.seq, _PAGE))]
+
+    def _tell(self, changes: Sequence[Change]) -> None:
+        for listener in self._listeners:
+            listener(changes)

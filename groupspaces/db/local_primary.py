@@ -1,0 +1,275 @@
+"""The primary of standalone mode: one file, one writer thread, group commit.
+
+Owns the only writable connection. Writes that wait while another commits share the next transaction and so one fsync;
+each runs in a savepoint of its own, so that one that fails never takes another down. A COMMIT that fails is tried again
+for each write alone, and whoever still cannot be saved is told so. Never reads for requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import apsw
+
+from groupspaces.errors import SettingsError, Unavailable
+
+from .batch import GUARD_SQL, Batch, Row, SequenceFailed, Value, Written, constraint_error
+from .changes import is_record
+
+_log = logging.getLogger("groupspaces.db")
+
+# More would lengthen the wait of the first without making the fsync any cheaper per write.
+_GROUP_LIMIT = 256
+_QUEUE_LIMIT = 4_096
+_BUSY_TIMEOUT_MS = 2_000
+
+_FAULTS_OF_THE_BATCH = (
+    apsw.SQLError,
+    apsw.BindingsError,
+    apsw.MismatchError,
+    apsw.TooBigError,
+    apsw.RangeError,
+    TypeError,
+    ValueError,
+)
+
+
+@dataclass(slots=True)
+class _Waiting:
+    batch: Batch
+    future: asyncio.Future[Written]
+    outcome: Written | Exception | None = None
+
+
+@dataclass(slots=True)
+class _Call:
+    """Something else that needs the writer's connection, such as a migration."""
+
+    function: Callable[[apsw.Connection], list[Row]]
+    future: asyncio.Future[list[Row]]
+
+
+class LocalPrimary:
+    """Write to the database file of this data folder."""
+
+    def __init__(self, path: Path, *, on_commit: Callable[[], None]) -> None:
+        """`on_commit` runs on the event loop after each commit and before any waiter of it goes on."""
+        self._path = path
+        self._on_commit = on_commit
+        self._queue: queue.SimpleQueue[_Waiting | _Call | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop
+
+    @property
+    def queue_length(self) -> int:
+        """How many writes wait for the next transaction."""
+        return self._queue.qsize()
+
+    @property
+    def reachable(self) -> bool:
+        """The file is always there while the app runs."""
+        return True
+
+    async def start(self) -> None:
+        """Open the file, creating it when missing. Raises `SettingsError` when the folder does not allow it."""
+        self._loop = asyncio.get_running_loop()
+        try:
+            connection = await asyncio.to_thread(_open, self._path)
+        except apsw.Error as error:
+            raise SettingsError(
+                f"The database {self._path} cannot be opened for writing: {error}. "
+                "Check that the data folder ([data] dir) is writable and that the disk has room."
+            ) from error
+        self._thread = threading.Thread(target=self._run, args=(connection,), name="writer", daemon=True)
+        self._thread.start()
+
+    async def close(self) -> None:
+        """Finish what waits, then close the file."""
+        if self._thread is not None:
+            self._queue.put(None)
+            await asyncio.to_thread(self._thread.join)
+            self._thread = None
+
+    async def write(self, batch: Batch) -> Written:
+        """Commit a batch together with whatever else waits.
+
+        Raises the batch's own `AppError`s, `ConstraintViolation`, or `Unavailable` (`STORAGE_UNAVAILABLE`,
+        `OVERLOADED`); in each case nothing of the batch was written.
+        """
+        if self._queue.qsize() >= _QUEUE_LIMIT:
+            raise Unavailable("Too many writes are waiting. Try again.", code="OVERLOADED", retry_after_s=1)
+        future: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
+        self._queue.put(_Waiting(batch, future))
+        return await future
+
+    async def read(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:
+        """Read behind every write that was queued before."""
+        return await self._call(lambda c: cast("list[Row]", c.execute(sql, tuple(params)).fetchall()))
+
+    async def sequence(self, sql: str) -> None:
+        """Run several statements in one transaction. Raises `SequenceFailed`; nothing is changed then."""
+
+        def run(connection: apsw.Connection) -> list[Row]:
+            with connection:
+                connection.execute(sql)
+            return []
+
+        try:
+            await self._call(run)
+        except apsw.Error as error:
+            raise SequenceFailed(str(error)) from error
+        self._on_commit()
+
+    async def _call(self, function: Callable[[apsw.Connection], list[Row]]) -> list[Row]:
+        future: asyncio.Future[list[Row]] = asyncio.get_running_loop().create_future()
+        self._queue.put(_Call(function, future))
+        return await future
+
+    # From here on everything runs on the writer's thread.
+
+    def _run(self, connection: apsw.Connection) -> None:
+        carried: _Waiting | _Call | None = None
+        while (job := carried or self._queue.get()) is not None:
+            carried = None
+            if isinstance(job, _Call):
+                self._answer_call(connection, job)
+                continue
+            group = [job]
+            while len(group) < _GROUP_LIMIT and not self._queue.empty():
+                following = self._queue.get()
+                if isinstance(following, _Waiting):
+                    group.append(following)
+                    continue
+                carried = following
+                if following is None:
+                    self._queue.put(None)
+                break
+            self._answer_group(_commit_group(connection, group))
+        connection.close()
+
+    def _answer_group(self, group: Sequence[_Waiting]) -> None:
+        self._on_loop(lambda: self._resolve(group))
+
+    def _answer_call(self, connection: apsw.Connection, call: _Call) -> None:
+        try:
+            rows = call.function(connection)
+        except apsw.Error as error:
+            failure = error
+            self._on_loop(lambda: None if call.future.done() else call.future.set_exception(failure))
+        else:
+            self._on_loop(lambda: None if call.future.done() else call.future.set_result(rows))
+
+    def _on_loop(self, callback: Callable[[], None]) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(callback)
+
+    # And here we are on the event loop again.
+
+    def _resolve(self, group: Sequence[_Waiting]) -> None:
+        if any(isinstance(waiting.outcome, Written) for waiting in group):
+            self._on_commit()
+        for waiting in group:
+            if waiting.future.done():
+                continue
+            if isinstance(waiting.outcome, Written):
+                waiting.future.set_result(waiting.outcome)
+            else:
+                waiting.future.set_exception(waiting.outcome or storage_unavailable("no outcome"))
+
+
+def _open(path: Path) -> apsw.Connection:
+    connection = apsw.Connection(str(path), statementcachesize=256)
+    connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
+    connection.pragma("journal_mode", "wal")
+    connection.pragma("synchronous", "full")
+    connection.pragma("foreign_keys", True)
+    return connection
+
+
+def _commit_group(connection: apsw.Connection, group: list[_Waiting]) -> list[_Waiting]:
+    """Give every member of the group its outcome, with one commit if that succeeds and one each if it does not."""
+    live = [waiting for waiting in group if not waiting.future.cancelled()]
+    if not _commit_together(connection, live):
+        for waiting in live:
+            _commit_together(connection, [waiting], last_chance=True)
+    return live
+
+
+def _commit_together(
+    connection: apsw.Connection, group: list[_Waiting], *, last_chance: bool = False
+) -> bool:
+    """Run the group in one transaction. False (or, at the last chance, failed outcomes) when it could not commit."""
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        for waiting in group:
+            waiting.outcome = _run_in_savepoint(connection, waiting.batch)
+        connection.execute("COMMIT")
+    except apsw.Error as error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        if last_chance:
+            _log.error("write failed", extra={"fields": {"error": str(error)}})
+        for waiting in group:
+            waiting.outcome = storage_unavailable(str(error))
+        return False
+    return True
+
+
+def _run_in_savepoint(connection: apsw.Connection, batch: Batch) -> Written | Exception:
+    """Run one batch; a failure undoes it alone. Raises `apsw.Error` only when the whole transaction is lost."""
+    connection.execute("SAVEPOINT batch")
+    try:
+        written = _run_steps(connection, batch)
+    except _Refused as refused:
+        outcome: Written | Exception = refused.error
+    except apsw.ConstraintError as error:
+        outcome = constraint_error(str(error), batch.conflicts)
+    except _FAULTS_OF_THE_BATCH as error:
+        # A fault of ours in the statement itself: it concerns this batch alone and rises to its caller.
+        outcome = error
+    else:
+        connection.execute("RELEASE batch")
+        return written
+    connection.execute("ROLLBACK TO batch")
+    connection.execute("RELEASE batch")
+    return outcome
+
+
+class _Refused(Exception):
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+def _run_steps(connection: apsw.Connection, batch: Batch) -> Written:
+    rows: list[list[Row]] = [[] for _ in batch.statements]
+    seq = 0
+    for step in batch.steps():
+        if step.refused is None:
+            result = cast("list[Row]", connection.execute(step.sql, tuple(step.params)).fetchall())
+            rows[step.statement] = result
+            if result and is_record(batch.statements[step.statement]):
+                seq = max(seq, cast(int, result[-1][0]))
+            continue
+        try:
+            connection.execute(GUARD_SQL).fetchall()
+        except apsw.SQLError as error:
+            raise _Refused(step.refused) from error
+    return Written(seq, rows)
+
+
+def storage_unavailable(reason: str) -> Unavailable:
+    """Return the 503 of a disk that is full, read-only or failing; `reason` goes to the log only."""
+    error = Unavailable(
+        "This could not be saved: the server's disk is full or cannot be written. Nothing was changed; try again later.",
+        code="STORAGE_UNAVAILABLE",
+        retry_after_s=10,
+    )
+    error.add_note(reason)
+    return error

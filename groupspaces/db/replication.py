@@ -1,0 +1,138 @@
+"""Keeping the local replica equal to the primary, and knowing how equal it is.
+
+Owns the *round*: ask the primary (one request) where its feed stands, with the assertion that its history is ours;
+let the child sync when it moved; tell the follower. Many waiters share one round, and a round counts for those who asked
+before it started. Owns freshness too: `as_of` is the start of the last round after which this instance was known to be
+equal to the primary, measured by a monotonic clock.
+Never decides when to run periodically: that is the scheduler's `replica_sync` job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass
+
+from groupspaces.clock import Clock
+from groupspaces.errors import Unavailable
+
+from .follower import Follower
+from .remote_primary import LineageMismatch, RemotePrimary
+from .replica import Replica
+
+_log = logging.getLogger("groupspaces.replication")
+
+_PRIMARY_HEAD_SQL = "SELECT seq FROM change ORDER BY seq DESC LIMIT 1"
+# Rounds asked for by requests (bookmarks, look-again) start at least this far apart, whatever arrives.
+_SPACING_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one round found: `primary_seq` is the primary's head at its start, `seq` ours at its end."""
+
+    seq: int
+    primary_seq: int
+    duration_ms: float
+
+
+class Replication:
+    """Run rounds and remember how fresh the local file is."""
+
+    def __init__(self, remote: RemotePrimary, replica: Replica, follower: Follower, clock: Clock) -> None:
+        self._remote = remote
+        self._replica = replica
+        self._follower = follower
+        self._clock = clock
+        self._next: asyncio.Future[Round] | None = None
+        self._runner: asyncio.Task[None] | None = None
+        self._started_s = 0.0
+        self._fresh_s: float | None = None
+        self._fresh_at_ms: int | None = None
+
+    @property
+    def as_of_ms(self) -> int | None:
+        """When this instance was last known equal to the primary, by its own wall clock; None before the first time."""
+        return self._fresh_at_ms
+
+    @property
+    def lag_ms(self) -> int | None:
+        """Milliseconds since then, by a monotonic clock."""
+        return None if self._fresh_s is None else int((time.monotonic() - self._fresh_s) * 1000)
+
+    async def sync(self) -> Round:
+        """Wait for a round that starts after this call.
+
+        Raises `Unavailable` when the primary cannot be reached, refuses us, or has another history (the replica is then
+        being rebuilt).
+        """
+        if self._next is None:
+            self._next = asyncio.get_running_loop().create_future()
+            # Waiters may all have gone by the time it ends; nobody then looks at a failure, and that is fine.
+            self._next.add_done_callback(lambda future: future.cancelled() or future.exception())
+        waiting = self._next
+        if self._runner is None or self._runner.done():
+            self._runner = asyncio.create_task(self._run(), name="replication rounds")
+        return await asyncio.shield(waiting)
+
+    def nudge(self) -> None:
+        """Ask for a round soon and do not wait for it."""
+        task = asyncio.ensure_future(self.sync())
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    async def close(self) -> None:
+        """Stop running rounds."""
+        if self._runner is not None:
+            self._runner.cancel()
+            await asyncio.gather(self._runner, return_exceptions=True)
+
+    async def rebuild(self, reason: str) -> None:
+        """Fill a new generation while the old one keeps serving; failures are tried again by later rounds."""
+        _log.warning("replica rebuild", extra={"fields": {"reason": reason}})
+        await self._replica.rebuild(reason)
+
+    async def _run(self) -> None:
+        while self._next is not None:
+            await asyncio.sleep(max(0.0, self._started_s + _SPACING_S - time.monotonic()))
+            waiting, self._next = self._next, None
+            self._started_s = time.monotonic()
+            try:
+                result = await self._round()
+            except Unavailable as error:
+                waiting.set_exception(error)
+            except BaseException:
+                waiting.cancel()
+                raise
+            else:
+                waiting.set_result(result)
+
+    async def _round(self) -> Round:
+        started_s, started_at_ms = time.monotonic(), self._clock.now_ms()
+        primary_seq = await self._primary_seq()
+        if primary_seq != self._follower.seq:
+            synced = await self._replica.sync_now()
+            if not synced.ok:
+                raise _not_synced(synced.error or "unknown")
+            self._follower.advance()
+        if self._follower.seq >= primary_seq:
+            self._fresh_s, self._fresh_at_ms = started_s, started_at_ms
+        return Round(self._follower.seq, primary_seq, (time.monotonic() - started_s) * 1000)
+
+    async def _primary_seq(self) -> int:
+        try:
+            rows = await self._remote.read_asserting_lineage(_PRIMARY_HEAD_SQL)
+        except LineageMismatch as error:
+            await self.rebuild("the primary has another history")
+            raise _not_synced("the primary has another history") from error
+        return int(str(rows[0][0])) if rows else 0
+
+
+def _not_synced(reason: str) -> Unavailable:
+    error = Unavailable(
+        "This instance cannot fetch the newest state right now. What you see may be a little old; try again shortly.",
+        code="REPLICA_BEHIND",
+        retry_after_s=2,
+    )
+    error.add_note(reason)
+    return error

@@ -1,0 +1,140 @@
+-- Made by `groupspaces migrate schema`; a test says when it is stale.
+
+CREATE TABLE migration (
+  version INTEGER PRIMARY KEY,
+  name TEXT NOT NULL,
+  checksum TEXT NOT NULL,
+  readable_by INTEGER NOT NULL,
+  applied_at_ms INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE change (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  token TEXT NOT NULL,
+  at_ms INTEGER NOT NULL,
+  actor_id INTEGER,
+  space_id INTEGER,
+  audience TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  subject_id INTEGER,
+  data TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE lineage (
+  epoch INTEGER PRIMARY KEY,
+  ended_seq INTEGER NOT NULL,
+  first_seq INTEGER NOT NULL,
+  at_ms INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE deployment (
+  name TEXT PRIMARY KEY,
+  value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE idempotency (
+  user_id INTEGER NOT NULL,
+  key TEXT NOT NULL,
+  fingerprint TEXT NOT NULL,
+  seq INTEGER NOT NULL,
+  at_ms INTEGER NOT NULL,
+  PRIMARY KEY (user_id, key)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE user (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  email TEXT NOT NULL UNIQUE,
+  name TEXT NOT NULL,
+  username TEXT NOT NULL UNIQUE,
+  password_hash TEXT NOT NULL,
+  is_operator INTEGER NOT NULL CHECK (is_operator IN (0, 1)),
+  avatar_emoji TEXT,
+  bio TEXT NOT NULL DEFAULT '',
+  locale TEXT,
+  theme TEXT,
+  suspended_at_ms INTEGER,
+  created_at_ms INTEGER NOT NULL,
+  version INTEGER NOT NULL DEFAULT 1
+) STRICT;
+
+CREATE TABLE session (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  token_hash BLOB NOT NULL UNIQUE,
+  user_id INTEGER NOT NULL REFERENCES user (id) ON DELETE CASCADE,
+  user_agent TEXT NOT NULL,
+  created_at_ms INTEGER NOT NULL,
+  expires_at_ms INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX session_by_user ON session (user_id, id);
+
+CREATE TABLE space (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  name TEXT NOT NULL,
+  slug TEXT NOT NULL UNIQUE,
+  description TEXT NOT NULL,
+  theme_color TEXT,
+  wallpaper TEXT,
+  emoji TEXT,
+  visibility TEXT NOT NULL CHECK (visibility IN ('private', 'public')),
+  created_by INTEGER NOT NULL REFERENCES user (id),
+  created_at_ms INTEGER NOT NULL,
+  deleted_at_ms INTEGER,
+  version INTEGER NOT NULL DEFAULT 1
+) STRICT;
+
+CREATE INDEX space_to_discover ON space (id) WHERE visibility = 'public' AND deleted_at_ms IS NULL;
+
+CREATE TABLE member (
+  space_id INTEGER NOT NULL REFERENCES space (id) ON DELETE CASCADE,
+  user_id INTEGER NOT NULL REFERENCES user (id) ON DELETE CASCADE,
+  role TEXT NOT NULL CHECK (role IN ('owner', 'admin', 'member')),
+  joined_at_ms INTEGER NOT NULL,
+  last_read_message_id INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (space_id, user_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX member_by_user ON member (user_id, space_id);
+
+CREATE INDEX member_owner ON member (space_id, user_id) WHERE role = 'owner';
+
+CREATE TABLE invite (
+  code TEXT PRIMARY KEY,
+  space_id INTEGER NOT NULL REFERENCES space (id) ON DELETE CASCADE,
+  role TEXT NOT NULL CHECK (role IN ('admin', 'member')),
+  created_by INTEGER NOT NULL REFERENCES user (id),
+  email TEXT,
+  uses INTEGER NOT NULL DEFAULT 0,
+  max_uses INTEGER CHECK (max_uses IS NULL OR max_uses > 0),
+  expires_at_ms INTEGER,
+  created_at_ms INTEGER NOT NULL,
+  revoked_at_ms INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX invite_by_space ON invite (space_id, created_at_ms);
+
+CREATE TABLE message (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  space_id INTEGER NOT NULL REFERENCES space (id) ON DELETE CASCADE,
+  author_id INTEGER NOT NULL REFERENCES user (id),
+  kind TEXT NOT NULL CHECK (kind IN ('text', 'announcement')),
+  mentions_all INTEGER NOT NULL CHECK (mentions_all IN (0, 1)),
+  created_at_ms INTEGER NOT NULL,
+  edited_at_ms INTEGER,
+  deleted_at_ms INTEGER,
+  version INTEGER NOT NULL DEFAULT 1,
+  content TEXT NOT NULL
+) STRICT;
+
+CREATE INDEX message_by_space ON message (space_id, id);
+
+CREATE INDEX message_to_all ON message (space_id, id) WHERE mentions_all = 1;
+
+CREATE TABLE mention (
+  user_id INTEGER NOT NULL REFERENCES user (id) ON DELETE CASCADE,
+  space_id INTEGER NOT NULL REFERENCES space (id) ON DELETE CASCADE,
+  message_id INTEGER NOT NULL REFERENCES message (id) ON DELETE CASCADE,
+  PRIMARY KEY (user_id, space_id, message_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX mention_by_message ON mention (message_id, user_id);

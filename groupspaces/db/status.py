@@ -1,0 +1,27 @@
+"""Where an instance stands, in one struct for health, metrics and the freshness of every answer."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+
+class Status(msgspec.Struct, frozen=True):
+    """`seq` is the local feed head; `as_of_ms` (Unix ms) and `lag_ms` say when this instance was last known equal to the
+    primary, None until that happened once; `last_error` is for operators, never for clients."""
+
+    mode: Literal["standalone", "replica"]
+    ready: bool
+    seq: int
+    as_of_ms: int | None
+    lag_ms: int | None
+    primary: Literal["reachable", "unreachable"]
+    write_queue: int
+    schema_version: int
+    generation: int = 0
+    last_sync_at_ms: int | None = None
+    last_sync_ms: float | None = None
+    last_error: str | None = None
+    child_rss_kb: int = 0
+    rebuilding: str | None = None
