@@ -6,14 +6,7 @@ Wall time is for what people and tables see; monotonic time is for measuring how
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 from typing import Protocol
-
-
-def rfc3339(at_ms: int) -> str:
-    """Write Unix milliseconds as the API does: `2026-11-22T10:00:00.000Z`."""
-    second, ms = divmod(at_ms, 1000)
-    return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}.{ms:03d}Z"
 
 
 class Clock(Protocol):
