@@ -1,6 +1,6 @@
 """What a handler is given: who asks, what they asked, and the verbs to answer with.
 
-Owns `Principal` (the signed-in person), `Services` (everything the composition root made) and `Context` (one request).
+Owns `Services` (everything the composition root made) and `Context` (one request).
 Hides headers: a write made through a context carries its Idempotency-Key and leaves its bookmark. Handlers never see
 a cookie, a header or another request.
 """
@@ -10,49 +10,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar, cast
 
-import msgspec
 from starlette.requests import Request
 from starlette.types import Receive, Scope
 
-from ..clock import Clock
-from ..db.batch import Batch, Row, Value, Written
-from ..db.database import Database
-from ..errors import Invalid, Unauthenticated
-from ..live import Hub
-from ..settings import Settings
+from groupspaces.clock import Clock
+from groupspaces.db.batch import Batch, Row, Value, Written
+from groupspaces.db.database import Database
+from groupspaces.errors import Invalid, Unauthenticated
+from groupspaces.live import Hub
+from groupspaces.settings import Settings
+
+from .activity import Activity
 from .bookmarks import Bookmarks
 from .cookies import SessionCookies
 from .idempotency import IdempotencyKey
 from .limits import Limiter
+from .principal import Principal, Sessions
 from .proxies import TrustedProxies
 
+__all__ = ["Context", "Principal", "Services", "Sessions"]
+
 Part = TypeVar("Part")
-
-
-class Principal(msgspec.Struct, frozen=True):
-    """Who is signed in, as read from the session's row.
-
-    `expires_at_ms` is the session's. `seq` is the feed position that holds the session; the session cookie knows it, so
-    whoever builds a `Principal` from rows leaves it 0.
-    """
-
-    user_id: int
-    session_id: int
-    name: str
-    username: str
-    is_operator: bool
-    expires_at_ms: int
-    seq: int = 0
-
-
-class Sessions(Protocol):
-    """Where sessions are looked up (`features/accounts` owns them)."""
-
-    async def find(self, token_hash: bytes) -> Principal | None:
-        """Return whose unexpired session this is, or None; a suspended person has none. One local read."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +48,7 @@ class Services:
     bookmarks: Bookmarks
     limiter: Limiter
     proxies: TrustedProxies
+    activity: Activity
     parts: Mapping[type[Any], Any] = field(default_factory=dict)  # what one feature keeps, by its type
 
 
@@ -119,7 +100,9 @@ class Context:
             return None
         digits = given.strip(b'"')
         if not digits.isdigit() or len(digits) > 15:
-            raise Invalid('If-Match must be the version in double quotes, such as "3".', code="IF_MATCH_INVALID")
+            raise Invalid(
+                'If-Match must be the version in double quotes, such as "3".', code="IF_MATCH_INVALID"
+            )
         return int(digits)
 
     def part(self, kind: type[Part]) -> Part:
@@ -141,7 +124,8 @@ class Context:
         if self.idempotency is None:
             written = await self.services.db.write(batch)
         else:
-            written = await self.idempotency.write(self.services.db, batch)
+            key, self.idempotency = self.idempotency, None  # one key protects one batch
+            written = await key.write(self.services.db, batch)
         self.remember(written.seq)
         return written
 
@@ -160,5 +144,3 @@ class Context:
     def clear_session(self) -> None:
         """Take the session cookie back."""
         self.headers_out.append(self.services.cookies.withdraw())
-
-

@@ -1,23 +1,22 @@
 """Operations: one decorated function per HTTP call, and the table they make.
 
-Owns the order in which a call is refused (origin, 401, 404/403, 415, 413, 400, 422, 429, 409) and how it is answered.
-Hides HTTP from handlers: they get a `Context` and decoded structs, and return structs. Access is part of the
-declaration; an operation without one does not import. Never knows a feature.
+Owns the declaration: what a call takes, answers and who may make it. Access is part of it; an operation without one does
+not import. Hides HTTP from handlers: they get a `Context` and decoded structs, and return structs. How a call is
+handled is `dispatch.py`, how it is documented `openapi.py`. Never knows a feature.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from starlette.routing import BaseRoute
+from groupspaces.errors import Forbidden
 
-from ..errors import Forbidden
-from .context import Context, Services
+from .context import Context
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
-Rate = Literal["read", "write", "auth"]
+Rate = Literal["read", "write", "auth", "free"]
 Replay = Callable[[Context, int], Awaitable[Any]]
 Handler = Callable[..., Awaitable[Any]]
 
@@ -48,7 +47,7 @@ class _SignedIn:
     name: str = "signed in"
 
     async def check(self, ctx: Context) -> None:
-        ctx.user_id  # noqa: B018  (raises Unauthenticated)
+        ctx.user_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,7 @@ class _Operator:
     name: str = "operator"
 
     async def check(self, ctx: Context) -> None:
-        ctx.user_id  # noqa: B018
+        ctx.user_id
         if ctx.principal is None or not ctx.principal.is_operator:
             raise Forbidden("Only operators of this installation may do this.", code="OPERATORS_ONLY")
 
@@ -108,10 +107,28 @@ def operation(
     `replay` makes a POST idempotent: when an Idempotency-Key comes again, `replay(ctx, subject_id)` answers, where
     `subject_id` is that of the *last* change the batch recorded; batches record what was created last.
     `raw` leaves the body unread: the handler uses `ctx.request` and limits what it reads itself.
+    `rate` is "read" for GET and "write" otherwise; "auth" counts the address, and the account that the body's `email`
+    names; "free" counts nothing (health). Callers without a session are counted by address instead.
+    Raises TypeError for what cannot be served.
     """
-    raise NotImplementedError
+    if replay is not None and method != "POST":
+        raise TypeError(f"{method} {path}: only a POST can be replayed")
 
+    def declare(handler: Handler) -> Operation:
+        return Operation(
+            method=method,
+            path=path,
+            access=access,
+            handler=handler,
+            summary=summary,
+            tag=tag,
+            body=body,
+            query=query,
+            returns=returns,
+            status=status or (204 if returns is None and not raw else 200),
+            replay=replay,
+            rate=rate or ("read" if method == "GET" else "write"),
+            raw=raw,
+        )
 
-def routes(operations: Iterable[Operation], services: Services) -> list[BaseRoute]:
-    """Make the routes that serve `operations`."""
-    raise NotImplementedError
+    return declare

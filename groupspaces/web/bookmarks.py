@@ -1,0 +1,110 @@
+"""How fresh an answer must be, and how fresh it is.
+
+Owns `GS-Bookmark` and `GS-Max-Stale` on reads, the positions this instance took writes at (a person's next reads here
+include them without any header), and the `GS-Feed-Seq` and `GS-As-Of` of every answer to a read. What a caller
+asks for by header is a promise: kept, or refused with 503. What we remember ourselves is a courtesy: while the
+primary is away, people keep reading what this instance has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from groupspaces.clock import Clock
+from groupspaces.db.database import Database, Status
+from groupspaces.errors import AppError, FieldError, Invalid, Unavailable
+
+from .principal import Principal
+from .times import rfc3339
+
+_MAX_REMEMBERED = 10_000
+_MAX_SEQ = 2**63 - 1
+# Wait this long for a position nobody asked for by header.
+_COURTESY_S = 5.0
+
+
+class Bookmarks:
+    """Hold reads to the positions they must include."""
+
+    def __init__(self, db: Database, clock: Clock, *, max_stale_s: int) -> None:
+        self._db = db
+        self._clock = clock
+        self._max_stale_s = max_stale_s
+        self._written: dict[int, int] = {}
+        self._started_s = clock.monotonic_s()
+
+    def remember(self, user_id: int, seq: int) -> None:
+        """Make this person's next reads here include `seq`."""
+        if seq <= self._written.get(user_id, 0):
+            return
+        self._written.pop(user_id, None)
+        if len(self._written) >= _MAX_REMEMBERED:
+            del self._written[next(iter(self._written))]
+        self._written[user_id] = seq
+
+    async def hold(
+        self, headers: Mapping[bytes, bytes], principal: Principal | None, *, private: bool
+    ) -> None:
+        """Return when local reads include what this caller must see.
+
+        Raises Invalid (`UNKNOWN_BOOKMARK`, or a header that is no number) and Unavailable (`REPLICA_BEHIND`).
+        """
+        status = self._db.status()
+        wanted = _whole_number(headers, b"gs-bookmark", "GS-Bookmark")
+        if wanted is not None and wanted > status.seq:
+            await self._db.wait_for(wanted)
+        if principal is not None and (self._written or principal.seq > status.seq):
+            await self._include_own(principal, status)
+        if self._db.mode == "replica":
+            await self._within(_whole_number(headers, b"gs-max-stale", "GS-Max-Stale"), private=private)
+
+    def freshness(self) -> list[tuple[bytes, bytes]]:
+        """Return the headers that say how fresh an answer made now is."""
+        status = self._db.status()
+        headers = [(b"gs-feed-seq", b"%d" % status.seq)]
+        if status.as_of_ms is not None:
+            headers.append((b"gs-as-of", rfc3339(status.as_of_ms).encode()))
+        return headers
+
+    async def _include_own(self, principal: Principal, status: Status) -> None:
+        user_id = principal.user_id
+        wanted = max(self._written.get(user_id, 0), principal.seq)
+        if wanted > status.seq and status.primary == "reachable":
+            try:
+                await self._db.wait_for(wanted, timeout_s=_COURTESY_S)
+            except AppError:
+                # Not ours to insist on: see the module's docstring. GS-Feed-Seq tells the truth.
+                return
+        if user_id in self._written and self._written[user_id] <= self._db.status().seq:
+            del self._written[user_id]
+
+    async def _within(self, asked_s: int | None, *, private: bool) -> None:
+        """Refuse when this instance has not been equal to the primary recently enough."""
+        if asked_s is not None and self._stale_s() > asked_s:
+            await self._db.catch_up()
+            if self._stale_s() > asked_s:
+                raise _behind(
+                    f"This instance is {self._stale_s():.0f} s behind; you asked for at most {asked_s} s."
+                )
+        if private and self._max_stale_s and self._stale_s() > self._max_stale_s:
+            raise _behind("This instance has been out of contact for too long to show anything private.")
+
+    def _stale_s(self) -> float:
+        """Seconds since this instance was known to be equal; before the first time, since it started."""
+        lag_ms = self._db.status().lag_ms
+        return self._clock.monotonic_s() - self._started_s if lag_ms is None else lag_ms / 1000
+
+
+def _whole_number(headers: Mapping[bytes, bytes], name: bytes, shown: str) -> int | None:
+    text = headers.get(name)
+    if text is None:
+        return None
+    if text.isdigit() and len(text) <= 19 and (number := int(text)) <= _MAX_SEQ:
+        return number
+    raise Invalid(
+        f"The header {shown} must be a whole number.", errors=[FieldError(shown, "must be a whole number")]
+    )
+
+
+def _behind(detail: str) -> Unavailable:
+    return Unavailable(detail, code="REPLICA_BEHIND", retry_after_s=5)

@@ -1,0 +1,77 @@
+"""The session cookie: a random token and the feed position of the session's creation, signed.
+
+Owns the cookie's form and the hash under which sessions are stored. The signature lets an instance refuse a made-up
+token without asking any database; the position lets it know that its replica may not hold the session yet.
+Never decides who is signed in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from typing import NamedTuple
+
+from itsdangerous import BadSignature, Signer
+
+SESSION_COOKIE = "gs_session"
+
+_PREFIX = SESSION_COOKIE.encode() + b"="
+_SALT = b"groupspaces.session"
+_MAX_COOKIE_BYTES = 512
+_TOKEN_BYTES = 32
+
+
+class SessionToken(NamedTuple):
+    """What a genuine cookie says."""
+
+    token: str
+    seq: int
+
+
+def new_token() -> str:
+    """Return a fresh session token: 256 random bits as URL-safe text."""
+    return secrets.token_urlsafe(_TOKEN_BYTES)
+
+
+def hash_token(token: str) -> bytes:
+    """Return what is stored instead of a token (SHA-256; a random token needs no slow hash)."""
+    return hashlib.sha256(token.encode()).digest()
+
+
+class SessionCookies:
+    """Write and read the cookie with one secret, which all instances of an installation share."""
+
+    def __init__(self, secret: str, *, secure: bool) -> None:
+        self._signer = Signer(secret, salt=_SALT, key_derivation="hmac", digest_method=hashlib.sha256)
+        self._attributes = "; Path=/; HttpOnly; SameSite=Lax" + ("; Secure" if secure else "")
+
+    def issue(self, token: str, seq: int, max_age_s: int) -> tuple[bytes, bytes]:
+        """Return the `Set-Cookie` header that signs a browser in."""
+        value = self._signer.sign(f"{token}.{seq}").decode()
+        return b"set-cookie", f"{SESSION_COOKIE}={value}; Max-Age={max_age_s}{self._attributes}".encode()
+
+    def withdraw(self) -> tuple[bytes, bytes]:
+        """Return the `Set-Cookie` header that signs a browser out."""
+        return b"set-cookie", f"{SESSION_COOKIE}=; Max-Age=0{self._attributes}".encode()
+
+    def open(self, value: bytes) -> SessionToken | None:
+        """Return what a cookie value says, or None unless we signed it. Costs about 10 µs."""
+        if len(value) > _MAX_COOKIE_BYTES:
+            return None
+        try:
+            token, _, seq = self._signer.unsign(value).decode("ascii").rpartition(".")
+            return SessionToken(token, int(seq))
+        except (BadSignature, ValueError):
+            return None
+
+
+def session_value(cookie_header: bytes) -> bytes:
+    """Find the session's value in a `Cookie` header; empty when there is none."""
+    start = cookie_header.find(_PREFIX)
+    while start > 0 and cookie_header[start - 1 : start] not in (b" ", b";"):
+        start = cookie_header.find(_PREFIX, start + 1)
+    if start < 0:
+        return b""
+    end = cookie_header.find(b";", start)
+    value = cookie_header[start + len(_PREFIX) : end if end >= 0 else None]
+    return value.strip(b' "')

@@ -1,0 +1,275 @@
+"""From a request to its operation and back: routing, and the one order in which every call is handled.
+
+Owns that order: origin, session (401), freshness, access (404/403), 415, 413, 400, 422, rate (429), idempotency (409),
+handler, answer. Owns the route table, which finds an operation by walking the path's segments, however many there
+are. Raises what is wrong; `middleware.py` turns it into a problem. Never knows a feature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Match
+from starlette.types import Receive, Scope, Send
+
+from groupspaces.db.database import Database
+from groupspaces.errors import AppError, NotFound, Unauthenticated
+
+from .auth import Authenticator, SameOrigin, look_again
+from .bookmarks import Bookmarks
+from .context import Context, Services
+from .decoding import BodyDecoder, QueryDecoder, check_media_type, path_parameter, read_body
+from .idempotency import HEADER as IDEMPOTENCY_HEADER
+from .idempotency import AlreadyDone, Earlier, IdempotencyKey, checked_key, fingerprint_of
+from .limits import Limiter
+from .operations import PUBLIC, Operation
+from .problems import MethodNotAllowed
+from .proxies import TrustedProxies, limit_key
+
+API_PREFIX = "/api/"
+REQUEST_ID = "groupspaces.request_id"  # in the scope: set by the edge for those inside it
+ROUTE = "groupspaces.route"  # in the scope: the template that matched, for metrics and the log
+ANSWER_HEADERS = "groupspaces.answer_headers"  # in the scope: what an error answer carries as well
+
+Headers = list[tuple[bytes, bytes]]
+
+_JSON = (b"content-type", b"application/json")
+_NO_STORE = (b"cache-control", b"no-store")
+_encode = msgspec.json.Encoder().encode
+
+
+class Call:
+    """One operation with its decoders made."""
+
+    __slots__ = ("body", "is_private", "is_read", "operation", "params", "query")
+
+    def __init__(self, operation: Operation) -> None:
+        names = [segment[1:-1] for segment in operation.path.split("/") if segment.startswith("{")]
+        self.operation = operation
+        self.params: list[tuple[str, Callable[[str], int | str]]] = [
+            (name, path_parameter(name)) for name in names
+        ]
+        self.body = BodyDecoder(operation.body) if operation.body else None
+        self.query = QueryDecoder(operation.query) if operation.query else None
+        self.is_read = operation.method == "GET"
+        self.is_private = operation.access is not PUBLIC
+
+
+class Node:
+    """One place in the tree of paths."""
+
+    __slots__ = ("calls", "children", "parameter", "template")
+
+    def __init__(self) -> None:
+        self.children: dict[str, Node] = {}
+        self.parameter: Node | None = None
+        self.calls: dict[str, Call] = {}
+        self.template = ""
+
+
+class OperationTable(BaseRoute):
+    """The route that serves all operations."""
+
+    def __init__(self, operations: Iterable[Operation], services: Services) -> None:
+        self._root = Node()
+        for operation in operations:
+            self._add(operation)
+        self._handling = _Handling(services)
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        if scope["type"] != "http":
+            return Match.NONE, {}
+        found = self.find(scope["path"])
+        if found is None:
+            return Match.NONE, {}
+        return Match.FULL, {"groupspaces.match": found, ROUTE: found[0].template}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        node, values = scope["groupspaces.match"]
+        method = scope["method"]
+        call = node.calls.get("GET" if method == "HEAD" else method)
+        if call is None:
+            raise MethodNotAllowed(_allow(node))
+        await self._handling.run(call, values, scope, receive, send)
+
+    def find(self, path: str) -> tuple[Node, list[str]] | None:
+        """Return the place of a path and the texts of its parameters; a fixed segment wins over a parameter."""
+        return _walk(self._root, path.split("/"), 1, [])
+
+    def _add(self, operation: Operation) -> None:
+        node = self._root
+        for segment in operation.path.split("/")[1:]:
+            if segment.startswith("{") and segment.endswith("}"):
+                node.parameter = node.parameter or Node()
+                node = node.parameter
+            elif "{" in segment:
+                raise ValueError(f"{operation.path}: a parameter must be a whole segment")
+            else:
+                node = node.children.setdefault(segment, Node())
+        if operation.method in node.calls:
+            raise ValueError(f"{operation.method} {operation.path} is declared twice")
+        node.template = node.template or operation.path
+        node.calls[operation.method] = Call(operation)
+
+
+class _Handling:
+    """The order of one call."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._db: Database = services.db
+        self._bookmarks: Bookmarks = services.bookmarks
+        self._limiter: Limiter = services.limiter
+        self._proxies: TrustedProxies = services.proxies
+        self._authenticator = Authenticator(services)
+        self._origin = SameOrigin(services.settings.public_url, services.proxies)
+
+    async def run(self, call: Call, values: list[str], scope: Scope, receive: Receive, send: Send) -> None:
+        operation = call.operation
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        answer_headers: Headers = []
+        scope[ANSWER_HEADERS] = answer_headers
+        if not call.is_read:
+            self._origin.check(scope, headers)
+        principal = await self._authenticator.principal(headers)
+        if principal is None and call.is_private:
+            raise Unauthenticated("Sign in first.")
+        if call.is_read:
+            await self._bookmarks.hold(headers, principal, private=call.is_private)
+            answer_headers += self._bookmarks.freshness()
+        ctx = Context(
+            services=self._services,
+            scope=scope,
+            receive=receive,
+            request_id=scope[REQUEST_ID],
+            principal=principal,
+            params={name: decode(text) for (name, decode), text in zip(call.params, values, strict=True)},
+            headers_in=headers,
+            headers_out=[],
+        )
+        await self._admit(call, ctx)
+        arguments, body = await self._decoded(call, ctx)
+        self._spend(operation, ctx, arguments, answer_headers)
+        result = await self._result(call, ctx, arguments, body)
+        if ctx.written_seq:
+            answer_headers.append((b"gs-bookmark", b"%d" % ctx.written_seq))
+        if ctx.headers_out:
+            answer_headers += ctx.headers_out
+        await _answer(operation.status, result, answer_headers, scope, receive, send)
+
+    async def _admit(self, call: Call, ctx: Context) -> None:
+        try:
+            await call.operation.access.check(ctx)
+        except (Unauthenticated, NotFound):
+            if not await look_again(self._db):
+                raise
+            await call.operation.access.check(ctx)
+
+    async def _decoded(self, call: Call, ctx: Context) -> tuple[list[Any], bytes]:
+        """Return the handler's arguments after the context, and the body's bytes."""
+        arguments: list[Any] = []
+        body = b""
+        if call.body is not None:
+            check_media_type(ctx.headers_in)
+            body = await read_body(ctx.receive, ctx.headers_in)
+            arguments.append(await call.body.decode(body))
+        if call.query is not None:
+            arguments.append(call.query.decode(ctx.scope["query_string"]))
+        return arguments, body
+
+    def _spend(self, operation: Operation, ctx: Context, arguments: list[Any], headers: Headers) -> None:
+        """Count the call. Signing in and up counts the address, and the account when the body names its e-mail."""
+        if not self._limiter.enabled or operation.rate == "free":
+            return
+        if operation.rate == "auth":
+            self._limiter.spend("auth-address", self._address_key(ctx), headers)
+            account = (
+                getattr(arguments[0], "email", None)
+                if arguments
+                else ctx.principal and str(ctx.principal.user_id)
+            )
+            if account is not None:
+                del headers[-2:]  # the account's own limit is the narrower one
+                self._limiter.spend("auth", account.lower(), headers)
+        elif ctx.principal is None:
+            self._limiter.spend("anonymous", self._address_key(ctx), headers)
+        else:
+            self._limiter.spend(operation.rate, ctx.principal.user_id, headers)
+
+    def _address_key(self, ctx: Context) -> str:
+        return limit_key(self._proxies.client_address(ctx.scope))
+
+    async def _result(self, call: Call, ctx: Context, arguments: list[Any], body: bytes) -> Any:
+        handler = call.operation.handler
+        if call.is_read:
+            try:
+                return await handler(ctx, *arguments)
+            except (Unauthenticated, NotFound):
+                if not await look_again(self._db):
+                    raise
+                return await handler(ctx, *arguments)
+        if IDEMPOTENCY_HEADER in ctx.headers_in and ctx.principal is not None:
+            earlier = await self._open_key(call, ctx, body)
+            if earlier is not None:
+                return await self._replayed(call, ctx, earlier)
+        try:
+            return await handler(ctx, *arguments)
+        except AlreadyDone as done:
+            return await self._replayed(call, ctx, done.earlier)
+
+    async def _open_key(self, call: Call, ctx: Context, body: bytes) -> Earlier | None:
+        """Give the context its Idempotency-Key, or return what the key did before."""
+        key = checked_key(ctx.headers_in[IDEMPOTENCY_HEADER])
+        if call.operation.replay is None:
+            return None
+        fingerprint = fingerprint_of(call.operation.method, ctx.scope["path"], body)
+        ctx.idempotency = IdempotencyKey(ctx.user_id, key, fingerprint)
+        return await ctx.idempotency.earlier_here(self._db)
+
+    async def _replayed(self, call: Call, ctx: Context, earlier: Earlier) -> Any:
+        replay = call.operation.replay
+        if replay is None or earlier.subject_id is None:
+            raise NotFound("What this request made before is no longer known.")
+        await self._db.wait_for(earlier.seq)
+        ctx.remember(earlier.seq)
+        return await replay(ctx, earlier.subject_id)
+
+
+async def _answer(
+    status: int, result: Any, headers: Headers, scope: Scope, receive: Receive, send: Send
+) -> None:
+    if isinstance(result, Response):
+        result.raw_headers.extend(headers)
+        await result(scope, receive, send)
+        return
+    if result is None:
+        headers.append(_NO_STORE)
+        await send({"type": "http.response.start", "status": 204, "headers": headers})
+        await send({"type": "http.response.body"})
+        return
+    body = result if isinstance(result, bytes) else _encode(result)
+    headers += (_JSON, (b"content-length", b"%d" % len(body)), _NO_STORE)
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _walk(node: Node, segments: list[str], index: int, values: list[str]) -> tuple[Node, list[str]] | None:
+    if index == len(segments):
+        return (node, values) if node.calls else None
+    segment = segments[index]
+    child = node.children.get(segment)
+    if child is not None and (found := _walk(child, segments, index + 1, values)) is not None:
+        return found
+    if node.parameter is not None and segment:
+        return _walk(node.parameter, segments, index + 1, [*values, segment])
+    return None
+
+
+def _allow(node: Node) -> str:
+    methods = set(node.calls)
+    if "GET" in methods:
+        methods.add("HEAD")
+    return ", ".join(sorted(methods))
