@@ -15,6 +15,14 @@ class SettingsError(Exception):
     """Raised at start when settings cannot be used; the text is meant for the operator."""
 
 
+class PortTaken(SettingsError):
+    """Something else listens where this server should, or the address is not ours to listen on."""
+
+
+class PrimaryRefused(SettingsError):
+    """The primary does not accept our token, and there is no local copy to serve from."""
+
+
 class AppError(Exception):
     """Base of every error that reaches the client as problem+json."""
 

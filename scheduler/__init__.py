@@ -1,1 +1,1 @@
-"""What runs by the clock: the scheduler and its table of jobs. Only `groupspaces.app` imports this package."""
+"""Jobs that run inside the server's process, on its event loop."""

@@ -21,9 +21,8 @@ from .batch import Batch, Row, Value, Written
 from .folder import DataFolder
 from .follower import Follower, Listener
 from .reader import Reader
-from .replication import Round
 from .standalone import Standalone
-from .status import Status
+from .status import Round, Status
 
 if TYPE_CHECKING:
     from .edge import Edge

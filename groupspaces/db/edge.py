@@ -15,7 +15,7 @@ from pathlib import Path
 import apsw
 
 from groupspaces.clock import Clock
-from groupspaces.errors import SettingsError, Unavailable
+from groupspaces.errors import PrimaryRefused, SettingsError, Unavailable
 from groupspaces.settings import Settings, secret_fingerprint
 
 from . import migrate
@@ -26,18 +26,14 @@ from .follower import Follower
 from .reader import Reader, quick_check, read_once
 from .remote_primary import LineageMismatch, RemotePrimary
 from .replica import GenerationRefused, Replica, ReplicaUnavailable
-from .replication import Replication, Round
-from .status import Status
+from .replication import Replication
+from .status import Round, Status
 
 _log = logging.getLogger("groupspaces.db")
 
 _FINGERPRINT = "secret_fingerprint"
 _FINGERPRINT_SQL = "SELECT value FROM deployment WHERE name = ?"
 _KEEP_FINGERPRINT_SQL = "INSERT INTO deployment (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING"
-
-
-class PrimaryRefused(SettingsError):
-    """The primary does not accept our token, and there is no local copy to serve from."""
 
 
 class Edge:

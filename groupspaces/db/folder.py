@@ -37,17 +37,21 @@ class DataFolder:
         """The folder of replica generations."""
         return self.path / REPLICA_FOLDER
 
-    def claim(self) -> None:
-        """Create the folder, prove that it can be written, and lock it. Raises `FolderError`."""
+    def prepare(self) -> None:
+        """Create the folder and prove that it can be written. Raises `FolderError`."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._probe()
-            self._lock_fd = os.open(self.path / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise FolderError(
                 f"The data folder {self.path} cannot be written: {error.strerror}. "
                 "Free some room, mend its permissions, or choose another with GROUPSPACES__DATA__DIR."
             ) from error
+
+    def claim(self) -> None:
+        """Prepare the folder and lock it for this process. Raises `FolderError`."""
+        self.prepare()
+        self._lock_fd = os.open(self.path / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass
 
 from groupspaces.clock import Clock
 from groupspaces.errors import Unavailable
@@ -20,21 +19,13 @@ from groupspaces.errors import Unavailable
 from .follower import Follower
 from .remote_primary import LineageMismatch, RemotePrimary
 from .replica import Replica
+from .status import Round
 
 _log = logging.getLogger("groupspaces.replication")
 
 _PRIMARY_HEAD_SQL = "SELECT seq FROM change ORDER BY seq DESC LIMIT 1"
 # Rounds asked for by requests (bookmarks, look-again) start at least this far apart, whatever arrives.
 _SPACING_S = 0.02
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """What one round found: `primary_seq` is the primary's head at its start, `seq` ours at its end."""
-
-    seq: int
-    primary_seq: int
-    duration_ms: float
 
 
 class Replication:

@@ -11,8 +11,7 @@ from .folder import DataFolder
 from .follower import Follower
 from .local_primary import LocalPrimary
 from .reader import Reader
-from .replication import Round
-from .status import Status
+from .status import Round, Status
 
 _log = logging.getLogger("groupspaces.db")
 

@@ -1,4 +1,4 @@
-"""Where an instance stands, in one struct for health, metrics and the freshness of every answer."""
+"""Where an instance stands, for health, metrics and the freshness of every answer."""
 
 from __future__ import annotations
 
@@ -25,3 +25,11 @@ class Status(msgspec.Struct, frozen=True):
     last_error: str | None = None
     child_rss_kb: int = 0
     rebuilding: str | None = None
+
+
+class Round(msgspec.Struct, frozen=True):
+    """What one round of replication found: `primary_seq` is the primary's head at its start, `seq` ours at its end."""
+
+    seq: int
+    primary_seq: int
+    duration_ms: float

@@ -1,0 +1,183 @@
+"""The command line: `groupspaces COMMAND`.
+
+Owns arguments, what is printed and exit codes; every command is a few lines around a verb of another module. Exit codes:
+0 done, 1 failed, 2 wrong use, 3 settings, 4 port taken, 5 folder not writable, 6 schema, 7 primary refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+import orjson
+
+from groupspaces import __version__
+from groupspaces.db.folder import FolderError
+from groupspaces.db.migrate import SchemaError
+from groupspaces.errors import AppError, PortTaken, PrimaryRefused, SettingsError
+from groupspaces.settings import EXIT_SETTINGS, Settings, config_check, config_show, load
+
+EXIT_FAILED = 1
+EXIT_PORT = 4
+EXIT_FOLDER = 5
+EXIT_SCHEMA = 6
+EXIT_PRIMARY = 7
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    arguments = _parser().parse_args(argv)
+    command: Callable[[argparse.Namespace], int] = arguments.command
+    try:
+        return command(arguments)
+    except KeyboardInterrupt:
+        return 130
+    except SettingsError as error:
+        print(f"groupspaces: {error}", file=sys.stderr)
+        return _exit_code(error)
+    except AppError as error:
+        print(f"groupspaces: {error.detail}", file=sys.stderr)
+        return EXIT_FAILED
+
+
+def _exit_code(error: SettingsError) -> int:
+    codes = {
+        PortTaken: EXIT_PORT,
+        FolderError: EXIT_FOLDER,
+        SchemaError: EXIT_SCHEMA,
+        PrimaryRefused: EXIT_PRIMARY,
+    }
+    return codes.get(type(error), EXIT_SETTINGS)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="groupspaces", description="Spaces for learning and working together."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    serve = commands.add_parser("serve", help="run the server")
+    serve.add_argument("--host", help="address to listen on ([server] host)")
+    serve.add_argument("--port", help="port to listen on ([server] port)")
+    serve.add_argument("--migrate", action="store_true", help="apply pending migrations to the primary first")
+    serve.set_defaults(command=_serve)
+
+    migrate = commands.add_parser("migrate", help="change or show the schema of the primary")
+    actions = migrate.add_subparsers(required=True, metavar="ACTION")
+    up = actions.add_parser("up", help="apply pending migrations")
+    up.set_defaults(command=_migrate_up)
+    down = actions.add_parser("down", help="undo the newest migration; what it stored is lost")
+    down.add_argument("--steps", type=int, default=1, help="how many to undo (default 1)")
+    down.set_defaults(command=_migrate_down)
+    status = actions.add_parser("status", help="list migrations")
+    status.add_argument("--json", action="store_true")
+    status.set_defaults(command=_migrate_status)
+    actions.add_parser("schema", help="print the schema as SQL").set_defaults(command=_migrate_schema)
+
+    config = commands.add_parser("config", help="show or check the settings")
+    config_actions = config.add_subparsers(required=True, metavar="ACTION")
+    show = config_actions.add_parser("show", help="print every setting with its source, secrets masked")
+    show.add_argument("--json", action="store_true")
+    show.set_defaults(command=_config_show)
+    config_actions.add_parser("check", help="say what is wrong").set_defaults(command=_config_check)
+
+    commands.add_parser("openapi", help="print the OpenAPI document").set_defaults(command=_openapi)
+    return parser
+
+
+# --- commands; what they need is imported when they run, so that each starts fast ---
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from groupspaces import server
+
+    given = {"server.host": arguments.host, "server.port": arguments.port}
+    overrides = {key: value for key, value in given.items() if value is not None}
+    if arguments.migrate:
+        overrides["primary.migrate"] = "true"
+    return server.run(load(os.environ, overrides=overrides))
+
+
+def _migrate_up(_: argparse.Namespace) -> int:
+    from groupspaces.db import migrate, offline
+
+    async def up(settings: Settings) -> None:
+        async with offline.primary(settings) as primary:
+            applied = await migrate.up(primary)
+        print("\n".join(f"applied {migration.label}" for migration in applied) or "nothing to do")
+
+    asyncio.run(up(load(os.environ)))
+    return 0
+
+
+def _migrate_down(arguments: argparse.Namespace) -> int:
+    from groupspaces.db import migrate, offline
+
+    async def down(settings: Settings) -> None:
+        async with offline.primary(settings) as primary:
+            undone = await migrate.down(primary, steps=arguments.steps)
+        print("\n".join(f"undone {migration.label}" for migration in undone) or "nothing to undo")
+
+    asyncio.run(down(load(os.environ)))
+    return 0
+
+
+def _migrate_status(arguments: argparse.Namespace) -> int:
+    from groupspaces.db import migrate, offline
+
+    async def status(settings: Settings) -> migrate.SchemaStatus:
+        async with offline.primary(settings) as primary:
+            return await migrate.status(primary)
+
+    found = asyncio.run(status(load(os.environ)))
+    applied = [
+        {"migration": f"{row.version:04d}_{row.name}", "applied_at_ms": row.applied_at_ms}
+        for row in found.applied
+    ]
+    pending = [migration.label for migration in found.pending]
+    if arguments.json:
+        print(orjson.dumps({"version": found.version, "applied": applied, "pending": pending}).decode())
+        return 0
+    for row in applied:
+        print(f"applied  {row['migration']}")
+    for label in pending:
+        print(f"pending  {label}")
+    return 0
+
+
+def _migrate_schema(_: argparse.Namespace) -> int:
+    from groupspaces.db import migrate, offline
+
+    async def schema() -> str:
+        async with offline.scratch() as primary:
+            await migrate.up(primary)
+            return await migrate.schema(primary)
+
+    sys.stdout.write(asyncio.run(schema()))
+    return 0
+
+
+def _config_show(arguments: argparse.Namespace) -> int:
+    print(config_show(load(os.environ), as_json=arguments.json))
+    return 0
+
+
+def _config_check(_: argparse.Namespace) -> int:
+    code, text = config_check(os.environ)
+    print(text)
+    return code
+
+
+def _openapi(_: argparse.Namespace) -> int:
+    from groupspaces.app import openapi_document
+
+    print(orjson.dumps(openapi_document(), option=orjson.OPT_INDENT_2).decode())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,24 @@
+"""What is forgotten: old rows of the change feed and Idempotency-Keys past their 24 hours."""
+
+from __future__ import annotations
+
+from .batch import Batch, Statement
+from .changes import NOW_MS
+from .database import Database
+
+DAY_MS = 86_400_000
+# One batch stays small: each touched page travels to every instance.
+_ROWS_AT_ONCE = 2_000
+
+# The newest row always stays: it is what every instance compares its history with.
+_TRIM_FEED_SQL = f"""DELETE FROM change WHERE seq IN (
+  SELECT seq FROM (SELECT seq, at_ms FROM change ORDER BY seq LIMIT {_ROWS_AT_ONCE})
+  WHERE at_ms < {NOW_MS} - ?
+) AND seq < (SELECT max(seq) FROM change)"""
+_TRIM_KEYS_SQL = f"DELETE FROM idempotency WHERE at_ms < {NOW_MS} - {DAY_MS}"
+
+
+async def trim(db: Database, *, retention_days: int) -> None:
+    """Delete what is older than its time, a bounded piece a call. Idempotent; raises `Unavailable`."""
+    statements = [Statement(_TRIM_FEED_SQL, (retention_days * DAY_MS,)), Statement(_TRIM_KEYS_SQL)]
+    await db.write(Batch(statements))

@@ -1,0 +1,62 @@
+"""The operations of `/api/health*`; the console's calls join them here."""
+
+from __future__ import annotations
+
+import msgspec
+from starlette.responses import Response
+
+from groupspaces.ops.health import Health, Lifecycle, examine
+from groupspaces.web.context import Context
+from groupspaces.web.operations import PUBLIC, operation
+
+
+class Alive(msgspec.Struct, frozen=True):
+    """The answer of the two probes."""
+
+    status: str
+
+
+@operation(
+    "GET", "/api/health", access=PUBLIC, summary="Say how this instance is", tag="health", returns=Health
+)
+async def health(ctx: Context) -> Response:
+    """Answer 200 while reads work ("degraded" when the primary is away), 503 when they do not."""
+    found = await examine(ctx.services.db, ctx.services.clock)
+    return _json(found, 503 if found.status == "unhealthy" else 200)
+
+
+@operation(
+    "GET",
+    "/api/health/live",
+    access=PUBLIC,
+    summary="Tell that the process runs",
+    tag="health",
+    returns=Alive,
+)
+async def live(ctx: Context) -> Response:
+    """Answer 200 as long as the event loop turns; restarting helps only when this fails."""
+    return _json(Alive("alive"), 200)
+
+
+@operation(
+    "GET",
+    "/api/health/ready",
+    access=PUBLIC,
+    summary="Tell whether to send traffic here",
+    tag="health",
+    returns=Alive,
+)
+async def ready(ctx: Context) -> Response:
+    """Answer 200 when migrated, loaded and not draining, else 503."""
+    if ctx.part(Lifecycle).draining:
+        return _json(Alive("draining"), 503)
+    if not ctx.services.db.status().ready:
+        return _json(Alive("loading"), 503)
+    return _json(Alive("ready"), 200)
+
+
+def _json(value: msgspec.Struct, status: int) -> Response:
+    return Response(msgspec.json.encode(value), status, media_type="application/json")
+
+
+OPERATIONS = (health, live, ready)

@@ -1,0 +1,76 @@
+"""Health: what load balancers, orchestrators and people ask an instance about itself.
+
+Three questions with three answers: *live* (the process answers: do not restart it), *ready* (send it traffic), *health* (is all
+well, in words). Reads work without the primary, so an unreachable primary is "degraded" and still 200.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+from groupspaces import __version__
+from groupspaces.clock import Clock
+from groupspaces.db.database import Database
+from groupspaces.errors import Unavailable
+from groupspaces.web.times import rfc3339
+
+
+class ReplicaHealth(msgspec.Struct, frozen=True):
+    """How the local replica stands against the primary."""
+
+    feed_seq: int
+    lag_ms: int | None
+    last_sync_at: str | None
+    last_sync_ms: float | None
+    generation: int
+    rebuilding: bool
+
+
+class Health(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The answer of `GET /api/health`; `replica` is there in replica mode only."""
+
+    status: Literal["healthy", "degraded", "unhealthy"]
+    timestamp: str
+    database: Literal["connected", "disconnected"]
+    version: str
+    mode: Literal["standalone", "replica"]
+    primary: Literal["reachable", "unreachable"]
+    replica: ReplicaHealth | None = None
+
+
+@dataclass(slots=True)
+class Lifecycle:
+    """Whether this process still takes traffic; `app.py` moves it."""
+
+    draining: bool = False
+
+
+async def examine(db: Database, clock: Clock) -> Health:
+    """Read from the database and say how this instance is. Never raises; costs one short read."""
+    status = db.status()
+    try:
+        await db.read("SELECT 1")
+        readable = True
+    except Unavailable:
+        readable = False
+    away = status.primary == "unreachable"
+    replica = ReplicaHealth(
+        feed_seq=status.seq,
+        lag_ms=status.lag_ms,
+        last_sync_at=None if status.last_sync_at_ms is None else rfc3339(status.last_sync_at_ms),
+        last_sync_ms=status.last_sync_ms,
+        generation=status.generation,
+        rebuilding=status.rebuilding is not None,
+    )
+    return Health(
+        status="unhealthy" if not readable else "degraded" if away else "healthy",
+        timestamp=rfc3339(clock.now_ms()),
+        database="connected" if readable else "disconnected",
+        version=__version__,
+        mode=db.mode,
+        primary=status.primary,
+        replica=replica if db.mode == "replica" else None,
+    )
