@@ -1,15 +1,16 @@
 """Two instances and their primary on this machine: `make demo-replica`, ended by Ctrl-C.
 
-A message posted on one appears on the other. Everything lies in a temporary folder, or in the one given as argument.
+A message posted on one appears on the other. Everything lies in a temporary folder, or in the one given by `--folder`.
 """
 
 from __future__ import annotations
 
+import argparse
 import secrets
 import signal
-import sys
 import tempfile
 import threading
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -20,14 +21,14 @@ from tests.support.sqld import Sqld
 PORTS = (3001, 3002)
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, ports: Sequence[int] = PORTS) -> None:
     """Start a primary and two instances, and stop them at SIGINT or SIGTERM."""
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
     with ExitStack() as stack:
         primary = stack.enter_context(Sqld(folder / "primary")).start()
-        instances = start_instances(stack, folder, primary)
+        instances = start_instances(stack, folder, primary, ports)
         print(f"primary     {primary.url}  (sqld)")
         for instance in instances:
             print(f"instance    {instance.url}  data in {instance.data_folder}, log in {instance.log_path}")
@@ -37,11 +38,11 @@ def main(folder: Path) -> None:
             end(process)
 
 
-def start_instances(stack: ExitStack, folder: Path, primary: Sqld) -> list[Server]:
+def start_instances(stack: ExitStack, folder: Path, primary: Sqld, ports: Sequence[int]) -> list[Server]:
     """Start one instance for each port; the first brings the primary's schema up to date."""
     secret = secrets.token_urlsafe(32)
     instances = []
-    for port in PORTS:
+    for port in ports:
         settings = {
             "primary.url": primary.url,
             "auth.secret": secret,
@@ -60,8 +61,12 @@ def end(process: Process) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        main(Path(sys.argv[1]).resolve())
+    parser = argparse.ArgumentParser(description="Start a primary and two instances.")
+    parser.add_argument("--folder", type=Path, help="keep everything here (default: a temporary folder)")
+    parser.add_argument("--ports", type=int, nargs=2, default=PORTS, help="where the instances listen")
+    options = parser.parse_args()
+    if options.folder:
+        main(options.folder.resolve(), options.ports)
     else:
         with tempfile.TemporaryDirectory(prefix="groupspaces-demo-") as temporary:
-            main(Path(temporary))
+            main(Path(temporary), options.ports)
