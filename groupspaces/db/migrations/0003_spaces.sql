@@ -16,6 +16,8 @@ CREATE TABLE space (
   version INTEGER NOT NULL DEFAULT 1
 ) STRICT;
 
+CREATE INDEX space_to_discover ON space (id) WHERE visibility = 'public' AND deleted_at_ms IS NULL;
+
 CREATE TABLE member (
   space_id INTEGER NOT NULL REFERENCES space (id) ON DELETE CASCADE,
   user_id INTEGER NOT NULL REFERENCES user (id) ON DELETE CASCADE,
@@ -27,8 +29,12 @@ CREATE TABLE member (
 
 CREATE INDEX member_by_user ON member (user_id, space_id);
 
+-- "Is there another owner?" must not walk through all members.
+CREATE INDEX member_owner ON member (space_id, user_id) WHERE role = 'owner';
+
 CREATE TABLE invite (
-  code TEXT PRIMARY KEY,
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  code TEXT NOT NULL UNIQUE,
   space_id INTEGER NOT NULL REFERENCES space (id) ON DELETE CASCADE,
   role TEXT NOT NULL CHECK (role IN ('admin', 'member')),
   created_by INTEGER NOT NULL REFERENCES user (id),
@@ -38,9 +44,9 @@ CREATE TABLE invite (
   expires_at_ms INTEGER,
   created_at_ms INTEGER NOT NULL,
   revoked_at_ms INTEGER
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
-CREATE INDEX invite_by_space ON invite (space_id, created_at_ms);
+CREATE INDEX invite_by_space ON invite (space_id, id);
 -- down
 DROP TABLE invite;
 DROP TABLE member;

@@ -1,0 +1,3 @@
+"""People: signing up and in, their sessions, their profile."""
+
+from __future__ import annotations

@@ -1,0 +1,256 @@
+"""The HTTP calls of accounts: signing up, in and out, sessions, profiles.
+
+Owns what requests may contain. Normalises e-mail addresses and names; everything else happens in the noun modules.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from groupspaces.db.batch import Value
+from groupspaces.errors import Invalid, Unauthenticated
+from groupspaces.features.accounts import sessions, users
+from groupspaces.features.accounts import sign_up as signing_up
+from groupspaces.features.accounts.access import SHARES_A_SPACE
+from groupspaces.features.accounts.passwords import Passwords
+from groupspaces.features.accounts.sessions import NewSession, Session
+from groupspaces.features.accounts.sign_up import Applicant, SignUpRules
+from groupspaces.features.accounts.users import PublicUser, User
+from groupspaces.web.context import Context
+from groupspaces.web.operations import PUBLIC, SIGNED_IN, Operation, operation
+
+# One line of text: no control characters and nothing that changes the direction of what follows. The look-ahead asks for
+# something visible and keeps the pattern linear.
+ONE_LINE = r"^(?=\s*\S)[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*$"
+_EMAIL = r"^ *[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+ *$"
+SEVERAL_LINES = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
+
+_LAST_ID = 2**63 - 1
+
+Email = Annotated[str, Meta(max_length=254, pattern=_EMAIL, description="Case does not matter.")]
+Name = Annotated[str, Meta(min_length=1, max_length=80, pattern=ONE_LINE)]
+NewPassword = Annotated[str, Meta(min_length=8, max_length=256)]
+Emoji = Annotated[str, Meta(min_length=1, max_length=16, pattern=ONE_LINE)]
+
+
+class SignUp(msgspec.Struct, forbid_unknown_fields=True):
+    email: Email
+    password: NewPassword
+    name: Name
+    invite: Annotated[str, Meta(max_length=64)] | None = None
+    setup_code: Annotated[str, Meta(max_length=64)] | None = None
+
+
+class SignIn(msgspec.Struct, forbid_unknown_fields=True):
+    email: Email
+    password: Annotated[str, Meta(max_length=256)]
+
+
+class SignedIn(msgspec.Struct):
+    user: User
+    session: Session
+
+
+class ProfileChanges(msgspec.Struct, forbid_unknown_fields=True):
+    """What to change about oneself; fields left out stay as they are."""
+
+    name: Name | UnsetType = UNSET
+    avatar_emoji: Emoji | UnsetType | None = UNSET
+    bio: Annotated[str, Meta(max_length=500, pattern=SEVERAL_LINES)] | UnsetType = UNSET
+    locale: (
+        Annotated[str, Meta(max_length=20, pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$")] | UnsetType | None
+    ) = UNSET
+    theme: Literal["light", "dark", "system"] | UnsetType | None = UNSET
+
+
+class SessionsQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    limit: Annotated[int, Meta(ge=1, le=200)] = 50
+    cursor: Annotated[int, Meta(ge=1, le=_LAST_ID)] | None = None
+
+
+class SessionList(msgspec.Struct):
+    items: list[Session]
+    next: int | None
+
+
+@operation(
+    "POST",
+    "/api/auth/sign-up",
+    access=PUBLIC,
+    summary="Open an account",
+    tag="Authentication",
+    body=SignUp,
+    returns=SignedIn,
+    status=201,
+    rate="auth",
+)
+async def post_sign_up(ctx: Context, body: SignUp) -> SignedIn:
+    applicant = Applicant(
+        email=_normalised(body.email),
+        name=body.name.strip(),
+        password=body.password,
+        invite=body.invite or None,
+        setup_code=body.setup_code,
+    )
+    new = _new_session(ctx)
+    user, session = await signing_up.sign_up(
+        ctx.services.db, ctx.write, ctx.part(Passwords), ctx.part(SignUpRules), applicant, new
+    )
+    return _signed_in(ctx, new, user, session)
+
+
+@operation(
+    "POST",
+    "/api/auth/sign-in",
+    access=PUBLIC,
+    summary="Sign in with e-mail address and password",
+    tag="Authentication",
+    body=SignIn,
+    returns=SignedIn,
+    rate="auth",
+)
+async def post_sign_in(ctx: Context, body: SignIn) -> SignedIn:
+    new = _new_session(ctx)
+    user, session = await sessions.sign_in(
+        ctx.services.db, ctx.write, ctx.part(Passwords), _normalised(body.email), body.password, new
+    )
+    return _signed_in(ctx, new, user, session)
+
+
+@operation("POST", "/api/auth/sign-out", access=SIGNED_IN, summary="End this session", tag="Authentication")
+async def post_sign_out(ctx: Context) -> None:
+    await sessions.end_own(ctx.write, ctx.user_id, _session_id(ctx))
+    ctx.clear_session()
+
+
+@operation(
+    "GET",
+    "/api/auth/session",
+    access=SIGNED_IN,
+    summary="Who is signed in here",
+    tag="Authentication",
+    returns=SignedIn,
+)
+async def get_session(ctx: Context) -> SignedIn:
+    return SignedIn(await users.own(ctx.read, ctx.user_id), await sessions.one(ctx.read, _session_id(ctx)))
+
+
+@operation(
+    "GET",
+    "/api/auth/sessions",
+    access=SIGNED_IN,
+    summary="Devices you are signed in on, newest first",
+    tag="Authentication",
+    query=SessionsQuery,
+    returns=SessionList,
+)
+async def get_sessions(ctx: Context, query: SessionsQuery) -> SessionList:
+    found = await sessions.page(
+        ctx.read,
+        ctx.user_id,
+        current_id=_session_id(ctx),
+        before_id=query.cursor or _LAST_ID,
+        now_ms=ctx.now_ms,
+        limit=query.limit + 1,
+    )
+    items = found[: query.limit]
+    return SessionList(items, items[-1].id if len(found) > query.limit else None)
+
+
+@operation(
+    "DELETE",
+    "/api/auth/sessions/{session_id}",
+    access=SIGNED_IN,
+    summary="End one of your sessions",
+    tag="Authentication",
+)
+async def delete_session(ctx: Context) -> None:
+    session_id = ctx.params["session_id"]
+    await sessions.revoke(ctx.write, ctx.user_id, session_id)
+    if session_id == _session_id(ctx):
+        ctx.clear_session()
+
+
+@operation("GET", "/api/users/me", access=SIGNED_IN, summary="Your profile", tag="People", returns=User)
+async def get_me(ctx: Context) -> User:
+    return await users.own(ctx.read, ctx.user_id)
+
+
+@operation(
+    "PATCH",
+    "/api/users/me",
+    access=SIGNED_IN,
+    summary="Change your profile",
+    tag="People",
+    body=ProfileChanges,
+    returns=User,
+)
+async def patch_me(ctx: Context, body: ProfileChanges) -> User:
+    return await users.change_profile(
+        ctx.write,
+        ctx.services.db.read_primary,
+        ctx.user_id,
+        changed_columns(body),
+        expected_version=ctx.expected_version,
+    )
+
+
+@operation(
+    "GET",
+    "/api/users/{user_id}",
+    access=SHARES_A_SPACE,
+    summary="Somebody you share a space with",
+    tag="People",
+    returns=PublicUser,
+)
+async def get_user(ctx: Context) -> PublicUser:
+    return await users.public(ctx.read, ctx.params["user_id"])
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    post_sign_up,
+    post_sign_in,
+    post_sign_out,
+    get_session,
+    get_sessions,
+    delete_session,
+    get_me,
+    patch_me,
+    get_user,
+)
+
+
+def changed_columns(changes: Any) -> dict[str, Value]:
+    """Return the fields that a PATCH gave, single lines stripped; its field names are column names.
+
+    Raises Invalid when it gave none.
+    """
+    given = {
+        name: value for name in changes.__struct_fields__ if (value := getattr(changes, name)) is not UNSET
+    }
+    if not given:
+        raise Invalid("Say what to change: give at least one field.")
+    return {name: value.strip() if isinstance(value, str) else value for name, value in given.items()}
+
+
+def _normalised(email: str) -> str:
+    return email.strip().lower()
+
+
+def _new_session(ctx: Context) -> NewSession:
+    user_agent = ctx.headers_in.get(b"user-agent", b"").decode("latin-1")
+    return sessions.new_session(user_agent, ctx.services.settings.auth.session_days)
+
+
+def _session_id(ctx: Context) -> int:
+    if ctx.principal is None:
+        raise Unauthenticated("Sign in first.")
+    return ctx.principal.session_id
+
+
+def _signed_in(ctx: Context, new: NewSession, user: User, session: Session) -> SignedIn:
+    ctx.set_session(new.token, max_age_s=new.lifetime_ms // 1000)
+    return SignedIn(user, session)

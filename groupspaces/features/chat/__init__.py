@@ -1,0 +1,3 @@
+"""Chat: messages, whom they mention, how far each member has read."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Spaces: rooms, who belongs to them with which role, and the links that let people in."""
+
+from __future__ import annotations
