@@ -132,11 +132,6 @@ def asserted_query(sql: str, params: Sequence[Value], lineage: Lineage | None) -
     return _dumps({"type": "batch", "batch": {"steps": steps}})
 
 
-def script(sql: str) -> bytes:
-    """Encode several statements separated by semicolons, all or nothing. `sql` must not begin or end transactions."""
-    return _dumps({"type": "sequence", "sql": f"BEGIN IMMEDIATE;\n{sql}\n;COMMIT;"})
-
-
 def pipeline(requests: Sequence[bytes]) -> bytes:
     """Put requests into one body. It always ends by closing its stream: leaked ones slow every later write down."""
     return b'{"requests":[' + b",".join((*requests, _CLOSE)) + b"]}"
@@ -196,11 +191,6 @@ def asserted_rows(result: Result) -> list[Row]:
         return _rows(answer["step_results"][1])
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise GarbledAnswer("the rows cannot be read") from error
-
-
-def check_script(result: Result) -> None:
-    """Make sure that a `script` was done. Raises PrimaryBusy, PrimaryError, GarbledAnswer."""
-    _response(result, "sequence")
 
 
 # --- values ---
@@ -273,13 +263,13 @@ def _commit_step(place: int) -> bytes:
     return b'{"stmt":{"sql":"COMMIT","want_rows":false},"condition":{"type":"ok","step":%d}}' % (place - 1)
 
 
-def _response(result: Result, kind: str) -> dict[str, Any]:
+def _response(result: Result, kind: str) -> Result:
     if result.get("type") == "error":
         raise _plain_error(result.get("error"))
     response = result.get("response")
     if not isinstance(response, dict) or response.get("type") != kind:
         raise GarbledAnswer("a result is not of the kind that was asked for")
-    answer = response.get("result", {})
+    answer = response.get("result")
     if not isinstance(answer, dict):
         raise GarbledAnswer("a result is not of the kind that was asked for")
     return answer
