@@ -84,7 +84,7 @@ def _shaped(html: str, mark: Mark) -> str:
         position = tag.end()
         name = tag["name"]
         if tag["end"]:
-            opened, end = ends.pop()
+            opened, end = ends.pop() if ends else (name, "")
             without_mentions -= opened in TAGS_WITHOUT_MENTIONS
             out.append(end)
         elif name in VOID_TAGS:
