@@ -34,6 +34,9 @@ REPLICA_NEEDS = (
 
 # Keys or whole sections that this version accepts and does not use.
 NOT_YET = {
+    "server.workers": "answers from one process",
+    "instance.region": "shows it nowhere yet",
+    "instance.url": "does not call its peers yet",
     "mail": "sends no mail yet",
     "files": "stores no files yet",
     "limits.redis_url": "counts requests in memory and does not use Redis yet",
@@ -240,13 +243,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def secret_values(self) -> list[str]:
         """Return the secrets that are set, for the log to remove wherever they turn up."""
-        return [value for known in known_settings() if known.secret and (value := self._value(known))]
+        return [value for known in known_settings() if known.secret and (value := self.value_of(known))]
 
-    def _value(self, known: KnownSetting) -> Any:
+    def value_of(self, known: KnownSetting) -> Any:
         return getattr(getattr(self, known.section), known.attribute)
 
     def _shown(self, known: KnownSetting) -> Any:
-        value = self._value(known)
+        value = self.value_of(known)
         return HIDDEN if known.secret and value else value
 
 
@@ -325,7 +328,8 @@ def known_settings() -> tuple[KnownSetting, ...]:
 
 def unused(settings: Settings) -> list[str]:
     """Say which settings are accepted but do nothing in this version, and which variables never will."""
-    reasons = {key: NOT_YET.get(key) or NOT_YET.get(key.partition(".")[0]) for key in settings.sources}
+    changed = [known for known in known_settings() if settings.value_of(known) != known.default]
+    reasons = {known.key: NOT_YET.get(known.key) or NOT_YET.get(known.section) for known in changed}
     notes = [f"{key} is set, but this version {reason}" for key, reason in reasons.items() if reason]
     return [*notes, *settings.notes]
 

@@ -162,6 +162,13 @@ def test_aliases_of_settings_that_wait_for_a_feature_are_admitted() -> None:
     assert "limits.redis_url is set, but this version" in notes
 
 
+def test_a_setting_that_waits_is_not_mentioned_with_its_default() -> None:
+    assert unused(load({"GROUPSPACES__SERVER__WORKERS": "1", "EMAIL_SERVER_PORT": "587"})) == []
+    assert unused(load({"GROUPSPACES__SERVER__WORKERS": "2"})) == [
+        "server.workers is set, but this version answers from one process"
+    ]
+
+
 def test_a_host_name_set_by_a_shell_is_not_mentioned() -> None:
     assert unused(load({"HOSTNAME": "build-7"})) == []
 
