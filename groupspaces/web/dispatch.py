@@ -16,7 +16,7 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
 from groupspaces.db.database import Database
-from groupspaces.errors import AppError, NotFound, Unauthenticated
+from groupspaces.errors import NotFound, Unauthenticated
 
 from .auth import Authenticator, SameOrigin, look_again
 from .bookmarks import Bookmarks

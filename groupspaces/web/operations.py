@@ -11,9 +11,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from groupspaces.errors import Forbidden
+from groupspaces.errors import Forbidden, Unauthenticated
 
 from .context import Context
+from .principal import Principal
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 Rate = Literal["read", "write", "auth", "free"]
@@ -47,7 +48,7 @@ class _SignedIn:
     name: str = "signed in"
 
     async def check(self, ctx: Context) -> None:
-        ctx.user_id
+        _require_session(ctx)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +56,14 @@ class _Operator:
     name: str = "operator"
 
     async def check(self, ctx: Context) -> None:
-        ctx.user_id
-        if ctx.principal is None or not ctx.principal.is_operator:
+        if not _require_session(ctx).is_operator:
             raise Forbidden("Only operators of this installation may do this.", code="OPERATORS_ONLY")
+
+
+def _require_session(ctx: Context) -> Principal:
+    if ctx.principal is None:
+        raise Unauthenticated("Sign in first.")
+    return ctx.principal
 
 
 PUBLIC: Access = _Public()
