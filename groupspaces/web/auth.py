@@ -57,7 +57,7 @@ class Authenticator:
             del self._verified[value]
             principal = None
         if principal is not None:
-            self._activity.signed_in_at_s = self._clock.monotonic_s()
+            self._activity.seen(self._clock.monotonic_s())
         return principal
 
     async def _verify(self, value: bytes) -> Principal | None:
