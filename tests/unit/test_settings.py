@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from groupspaces import settings_sources
+from groupspaces import secret_file, settings_sources
 from groupspaces.errors import SettingsError
 from groupspaces.settings import (
     EXIT_SETTINGS,
@@ -449,6 +449,14 @@ def test_processes_that_start_together_get_the_same_secret(tmp_path: Path) -> No
     assert len({racer.communicate(timeout=60)[0] for racer in racers}) == 1
     assert all(racer.returncode == 0 for racer in racers)
     assert [path.name for path in tmp_path.glob("*secret*")] == ["secret"]
+
+
+def test_who_comes_second_replaces_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text("of the first\n")
+    secret_file._create_whole(path, "of the second\n")
+    assert secret_file.read_or_create(path) == "of the first"
+    assert list(tmp_path.glob("*secret*")) == [path]
 
 
 @pytest.mark.parametrize("content", [b"", b"abc\n", b"\xff" * 64])
