@@ -1,13 +1,11 @@
 """Sessions: who is signed in where.
 
 Owns the table `session`. A session's token is 32 random bytes that only its holder knows: the table keeps their SHA-256, so
-that a stolen database signs nobody in. Never checks cookies or headers: that is `web/auth`.
+that a stolen database signs nobody in. Never checks cookies or headers: that is `web/auth`, which hashes the same way.
 """
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 from typing import Any
 
 import msgspec
@@ -20,7 +18,8 @@ from groupspaces.errors import AppError, NotFound, Unauthenticated
 from groupspaces.features.accounts import users
 from groupspaces.features.accounts.passwords import Passwords
 from groupspaces.features.accounts.users import User
-from groupspaces.web.context import Principal
+from groupspaces.web.cookies import hash_token, new_token
+from groupspaces.web.principal import Principal
 from groupspaces.web.times import rfc3339
 
 _USER_AGENT_MAX_CHARS = 200
@@ -96,12 +95,7 @@ class StoredSessions:
 def new_session(user_agent: str, days: int) -> NewSession:
     """Make a session's secret. The description of the device is shortened and freed of control characters."""
     printable = "".join(character for character in user_agent if character.isprintable())
-    return NewSession(secrets.token_urlsafe(32), printable[:_USER_AGENT_MAX_CHARS], days * _DAY_MS)
-
-
-def hash_token(token: str) -> bytes:
-    """Return what the table keeps of a token."""
-    return hashlib.sha256(token.encode()).digest()
+    return NewSession(new_token(), printable[:_USER_AGENT_MAX_CHARS], days * _DAY_MS)
 
 
 async def sign_in(

@@ -198,9 +198,7 @@ async def accept(write: Write, read: Read, read_primary: Read, user_id: int, cod
     space_id = found[0][0]
     refused = _no_such_invite()
     use, admit = _use("?", "(SELECT user.email FROM user WHERE user.id = ?)", user_id, code, refused)
-    batch = Batch(
-        [use, admit, spaces.one_in_batch(space_id, user_id), members.joined(space_id, user_id)]
-    )
+    batch = Batch([use, admit, spaces.one_in_batch(space_id, user_id), members.joined(space_id, user_id)])
     try:
         written = await write(batch)
     except NotFound as error:
@@ -211,12 +209,22 @@ async def accept(write: Write, read: Read, read_primary: Read, user_id: int, cod
     return spaces.space_of(written.rows[2][0])
 
 
+async def joined_space(read: Read, user_id: int, code: str) -> Space:
+    """Return the space that an invite led a member to. Raises NotFound for strangers."""
+    found: Any = await read(_SPACE_OF_SQL, (code,))
+    if not found:
+        raise _no_such_invite()
+    return await spaces.one(read, found[0][0], user_id)
+
+
 async def find_admission(db: Database, code: str, email: str, refused: AppError) -> Admission | None:
     """Look up what lets somebody with a new account in; the account is the one of `email`, inserted before."""
     row: Any = await db.read_one(_SPACE_OF_SQL, (code,))
     if row is None:
         return None
-    return Admission(row[0], _use("(SELECT user.id FROM user WHERE user.email = ?)", "?", email, code, refused))
+    return Admission(
+        row[0], _use("(SELECT user.id FROM user WHERE user.email = ?)", "?", email, code, refused)
+    )
 
 
 def _use(

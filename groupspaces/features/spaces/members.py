@@ -129,7 +129,11 @@ async def change_role(
             Statement(_CHANGE_ROLE_SQL, params, refused=refused),
             Statement(_ONE_SQL, (space_id, user_id)),
             record(
-                "member.changed", actor_id=actor_id, space_id=space_id, subject_id=user_id, data={"role": role}
+                "member.changed",
+                actor_id=actor_id,
+                space_id=space_id,
+                subject_id=user_id,
+                data={"role": role},
             ),
         ]
     )
