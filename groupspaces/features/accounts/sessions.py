@@ -18,9 +18,9 @@ from groupspaces.errors import AppError, NotFound, Unauthenticated
 from groupspaces.features.accounts import users
 from groupspaces.features.accounts.passwords import Passwords
 from groupspaces.features.accounts.users import User
+from groupspaces.times import rfc3339
 from groupspaces.web.cookies import hash_token, new_token
 from groupspaces.web.principal import Principal
-from groupspaces.web.times import rfc3339
 
 _USER_AGENT_MAX_CHARS = 200
 _DAY_MS = 86_400_000

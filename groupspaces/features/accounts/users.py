@@ -16,7 +16,7 @@ import msgspec
 from groupspaces.db.batch import Batch, Read, Statement, Value, Write
 from groupspaces.db.changes import audience_user, record
 from groupspaces.errors import Conflict, NotFound
-from groupspaces.web.times import rfc3339
+from groupspaces.times import rfc3339
 
 # Words that mean several people in a mention.
 _RESERVED_USERNAMES = frozenset({"all", "channel", "everyone", "here", "room", "space"})

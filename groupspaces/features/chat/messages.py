@@ -18,7 +18,7 @@ from groupspaces.db.changes import NOW_MS, record, record_last
 from groupspaces.errors import Conflict, Forbidden, NotFound
 from groupspaces.features.chat import mentions
 from groupspaces.features.spaces import access
-from groupspaces.web.times import rfc3339
+from groupspaces.times import rfc3339
 
 Side = Literal["latest", "before", "after", "around"]
 

@@ -19,7 +19,7 @@ from groupspaces.errors import AppError, Forbidden, NotFound
 from groupspaces.features.accounts.sign_up import Admission
 from groupspaces.features.spaces import access, members, spaces
 from groupspaces.features.spaces.spaces import Space
-from groupspaces.web.times import rfc3339
+from groupspaces.times import rfc3339
 
 InviteRole = Literal["admin", "member"]
 

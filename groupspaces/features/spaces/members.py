@@ -16,7 +16,7 @@ from groupspaces.errors import AppError, Conflict, Forbidden, NotFound
 from groupspaces.features.spaces import access, spaces
 from groupspaces.features.spaces.access import Role
 from groupspaces.features.spaces.spaces import Space
-from groupspaces.web.times import rfc3339
+from groupspaces.times import rfc3339
 
 
 class MemberUser(msgspec.Struct):

@@ -20,7 +20,7 @@ from groupspaces.db.database import Database
 from groupspaces.errors import Conflict, Unauthenticated
 from groupspaces.features.spaces import access
 from groupspaces.features.spaces.access import Role
-from groupspaces.web.times import rfc3339
+from groupspaces.times import rfc3339
 
 Visibility = Literal["private", "public"]
 
