@@ -123,7 +123,7 @@ _FACTS_SQL = f"SELECT {_FACTS} FROM space WHERE id = ?"
 _DISCOVER_SQL = """
 SELECT id, name, slug, description, theme_color, wallpaper, emoji,
   (SELECT count(*) FROM member WHERE member.space_id = space.id),
-  EXISTS (SELECT 1 FROM member WHERE member.space_id = space.id AND member.user_id = ?) AS joined
+  EXISTS (SELECT 1 FROM member WHERE member.space_id = space.id AND member.user_id = ?)
 FROM space
 WHERE visibility = 'public' AND deleted_at_ms IS NULL AND id < ?
   AND (? = '' OR instr(lower(name), ?) > 0 OR instr(lower(description), ?) > 0)
@@ -197,7 +197,7 @@ async def discover(
         if sought
         else await db.read(_DISCOVER_SQL, params)
     )
-    return [PublicSpace(**dict(zip(PublicSpace.__struct_fields__, row, strict=True))) for row in rows]
+    return [_public_space_of(row) for row in rows]
 
 
 async def create(write: Write, user_id: int, new: NewSpace) -> Space:
@@ -222,7 +222,12 @@ async def create(write: Write, user_id: int, new: NewSpace) -> Space:
             ),
             Statement(_FIRST_OWNER_SQL, (user_id,)),
             Statement(_CREATED_SQL, (user_id,)),
-            record_last("space.created", actor_id=user_id, audience=audience_user(user_id)),
+            record_last(
+                "space.created",
+                actor_id=user_id,
+                audience=audience_user(user_id),
+                space_sql="last_insert_rowid()",
+            ),
         ],
         # A given slug that is taken leaves no candidate, which the column's NOT NULL refuses.
         conflicts={"space.slug": taken},
@@ -305,6 +310,13 @@ def space_of(row: tuple[Any, ...]) -> Space:
         mention_count=min(mentions + to_all, _UNREAD_MAX),
         last_message=last,
         last_read_message_id=last_read,
+    )
+
+
+def _public_space_of(row: tuple[Any, ...]) -> PublicSpace:
+    space_id, name, slug, description, theme_color, wallpaper, emoji, member_count, joined = row
+    return PublicSpace(
+        space_id, name, slug, description, theme_color, wallpaper, emoji, member_count, bool(joined)
     )
 
 
