@@ -1,0 +1,120 @@
+"""The composition root: every part is made here, and only here does one part meet another.
+
+Owns which features there are, what listens to the feed and in which order, and how parts start and stop. Injects sessions
+and memberships where lower layers need them.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import msgspec
+
+from groupspaces.clock import SystemClock
+from groupspaces.db.database import Database
+from groupspaces.db.folder import DataFolder
+from groupspaces.features.accounts import api as accounts
+from groupspaces.features.accounts import events as account_events
+from groupspaces.features.accounts.passwords import Passwords
+from groupspaces.features.accounts.sessions import StoredSessions
+from groupspaces.features.accounts.sign_up import SignUpRules, setup_code
+from groupspaces.features.chat import api as chat
+from groupspaces.features.chat import events as chat_events
+from groupspaces.features.chat.pages import Pages
+from groupspaces.features.spaces import api as spaces
+from groupspaces.features.spaces import events as space_events
+from groupspaces.features.spaces import invites, members
+from groupspaces.live import Hub
+from groupspaces.ops import api as ops
+from groupspaces.ops.health import Lifecycle
+from groupspaces.settings import Settings, ensure_secret
+from groupspaces.web import stream
+from groupspaces.web.activity import Activity
+from groupspaces.web.application import application
+from groupspaces.web.bookmarks import Bookmarks
+from groupspaces.web.context import Services
+from groupspaces.web.cookies import SessionCookies
+from groupspaces.web.limits import Limiter
+from groupspaces.web.operations import Operation
+from groupspaces.web.proxies import TrustedProxies
+from groupspaces.web.traffic import Traffic
+from scheduler.jobs import job_table
+from scheduler.scheduler import Scheduler
+
+FEATURES = (accounts, spaces, chat, stream, ops)
+EVENTS = (account_events, space_events, chat_events)
+
+
+def operations() -> tuple[Operation, ...]:
+    """Return every operation of this version."""
+    return tuple(operation for feature in FEATURES for operation in feature.OPERATIONS)
+
+
+class Application:
+    """One server's parts. `asgi` is what uvicorn calls between `start` and `stop`."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Make the parts. Raises `SettingsError` when the data folder or the secret cannot be used."""
+        self.settings = settings = _with_secret(settings)
+        self._setup_code = setup_code(settings.auth.secret, settings.public_url)
+        self._clock = clock = SystemClock()
+        self._lifecycle = Lifecycle()
+        self._db = db = Database(settings, clock)
+        # The order of those who listen to the feed: first what is remembered is dropped, then people are told.
+        pages = Pages(db)
+        db.subscribe(pages.on_changes)
+        self._hub = Hub(db, members=functools.partial(members.ids, db.read))
+        for feature in EVENTS:
+            for noun, renderer in feature.renderers(db).items():
+                self._hub.render(noun, renderer)
+        self._activity = Activity(on_arrival=self._somebody_arrived)
+        self._scheduler = Scheduler(job_table(db, settings, people_here=self._people_here))
+        rules = SignUpRules(
+            settings.auth.sign_up, self._setup_code, functools.partial(invites.find_admission, db)
+        )
+        services = Services(
+            settings=settings,
+            clock=clock,
+            db=db,
+            hub=self._hub,
+            sessions=StoredSessions(db, clock),
+            cookies=SessionCookies(settings.auth.secret, secure=settings.public_url.startswith("https://")),
+            bookmarks=Bookmarks(db, clock, max_stale_s=settings.auth.max_stale_s),
+            limiter=Limiter(settings.limits, clock),
+            proxies=TrustedProxies(settings.server.trusted_proxies),
+            activity=self._activity,
+            parts={Pages: pages, Passwords: Passwords(), SignUpRules: rules, Lifecycle: self._lifecycle},
+        )
+        self.asgi = application(services, operations(), (), Traffic())
+
+    async def start(self) -> None:
+        """Open the database and begin the jobs. Raises a `SettingsError` when serving would be wrong."""
+        await self._db.open()
+        self._scheduler.start()
+
+    def drain(self) -> None:
+        """Send traffic elsewhere: not ready any more, and streams end."""
+        self._lifecycle.draining = True
+        self._hub.drain()
+
+    async def stop(self) -> None:
+        """End jobs, then streams, then the database."""
+        await self._scheduler.stop()
+        await self._hub.close()
+        await self._db.close()
+
+    def _people_here(self) -> bool:
+        return self._activity.people_connected(
+            now_s=self._clock.monotonic_s(), open_streams=self._hub.open_streams
+        )
+
+    def _somebody_arrived(self) -> None:
+        if self._db.mode == "replica":
+            self._scheduler.run_soon("replica_sync")
+
+
+def _with_secret(settings: Settings) -> Settings:
+    """Return the settings with the secret of a standalone instance filled in."""
+    DataFolder(settings.data_dir).prepare()
+    secret = ensure_secret(settings, settings.data_dir)
+    return msgspec.structs.replace(settings, auth=msgspec.structs.replace(settings.auth, secret=secret))
