@@ -30,6 +30,7 @@ MAX_REPLAYED = 500
 MAX_SCANNED = 5000
 
 _MAX_BACKLOG = 10_000
+_MAX_SPACES = 10_000
 _PAGE = 500
 _BREATHE_EVERY = 10
 _FRESHNESS_S = 5.0
@@ -204,6 +205,11 @@ class Hub:
             after_seq = int(str(rows[-1][0]))
         return None if len(frames) > MAX_REPLAYED else b"".join(frames)
 
+    def restart(self, stream: Stream) -> int:
+        """Begin a stream anew at the feed's head, which is returned: for one that is told to reload."""
+        stream.after_seq = self._head_seq
+        return self._head_seq
+
     # --- the feed ---
 
     def _on_changes(self, changes: Sequence[Change]) -> None:
@@ -281,10 +287,10 @@ class Hub:
         return addressed
 
     async def _frames_for(self, user_id: int, change: Change) -> list[bytes]:
-        if change.audience == SPACE and user_id not in await self._members_of(change.space_id):
-            # Still theirs if a renderer names them, as it does for the removal of a member.
-            if change.subject_id != user_id:
-                return []
+        is_foreign = change.audience == SPACE and user_id not in await self._members_of(change.space_id)
+        # Foreign and yet theirs: the removal of a member, which names the person as its subject.
+        if is_foreign and change.subject_id != user_id:
+            return []
         events = await self._render(change)
         theirs = [event for event in events if user_id in await self._recipients(change, event)]
         await asyncio.sleep(0)
@@ -316,6 +322,8 @@ class Hub:
             members = frozenset(await self._load_members(space_id))
             # Remember only what no change may have overtaken while it was read.
             if dropped == self._members_dropped:
+                if len(self._members) >= _MAX_SPACES:
+                    self._members.clear()
                 self._members[space_id] = members
         return members
 

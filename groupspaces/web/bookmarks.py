@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from groupspaces.clock import Clock
-from groupspaces.db.database import Database, Status
+from groupspaces.db.database import Database
+from groupspaces.db.status import Status
 from groupspaces.errors import AppError, FieldError, Invalid, Unavailable
 
 from .principal import Principal

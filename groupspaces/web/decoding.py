@@ -69,7 +69,7 @@ class BodyDecoder:
     def __init__(self, struct: type) -> None:
         """Raises TypeError unless `struct` and everything inside it refuses unknown fields."""
         _require_closed(struct)
-        self._decoder = msgspec.json.Decoder(struct)
+        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(struct)
         self._keys = [f'"{field.encode_name}"'.encode() for field in msgspec.structs.fields(struct)]
 
     async def decode(self, body: bytes) -> Any:
@@ -118,7 +118,7 @@ class QueryDecoder:
 
     def _decoded(self, query: bytes) -> Any:
         try:
-            value = msgspec.convert(dict(_parameters(query)), self._struct, strict=False)
+            value: Any = msgspec.convert(dict(_parameters(query)), self._struct, strict=False)
         except msgspec.ValidationError as error:
             raise invalid(str(error)) from None
         _refuse_hostile(value, MAX_ID)
@@ -160,7 +160,12 @@ async def read_body(
 
 def path_parameter(name: str) -> Callable[[str], int | str]:
     """Return the decoder for a path parameter: ids are whole numbers, anything else short printable text."""
-    return _path_id if name.endswith("_id") and name not in _TEXT_IDS else _path_text
+    return _path_id if path_parameter_is_id(name) else _path_text
+
+
+def path_parameter_is_id(name: str) -> bool:
+    """Tell whether a path parameter of this name is a whole number."""
+    return name.endswith("_id") and name not in _TEXT_IDS
 
 
 def invalid(message: str) -> Invalid:
@@ -261,7 +266,7 @@ def _refuse_doubled_keys(body: bytes) -> None:
 
 def _require_closed(struct: type) -> None:
     """Refuse struct types that would let an unknown field through, at any depth."""
-    if not (isinstance(struct, type) and issubclass(struct, msgspec.Struct)):
+    if not issubclass(struct, msgspec.Struct):
         raise TypeError(f"{struct!r} must be a msgspec.Struct")
     for inner in _structs_in(msgspec.inspect.type_info(struct)):
         if not inner.__struct_config__.forbid_unknown_fields:
@@ -275,7 +280,8 @@ def _structs_in(info: Any) -> Iterator[type[msgspec.Struct]]:
         for field in info.fields:
             yield from _structs_in(field.type)
     for attribute in ("item_type", "key_type", "value_type", "type"):
-        if (inner := getattr(info, attribute, None)) is not None and isinstance(inner, msgspec.inspect.Type):
+        inner = getattr(info, attribute, None)
+        if isinstance(inner, msgspec.inspect.Type):
             yield from _structs_in(inner)
     for attribute in ("types", "item_types"):
         for inner in getattr(info, attribute, ()):

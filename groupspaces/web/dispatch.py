@@ -29,14 +29,13 @@ from .operations import PUBLIC, Operation
 from .problems import MethodNotAllowed
 from .proxies import TrustedProxies, limit_key
 
-API_PREFIX = "/api/"
 REQUEST_ID = "groupspaces.request_id"  # in the scope: set by the edge for those inside it
 ROUTE = "groupspaces.route"  # in the scope: the template that matched, for metrics and the log
+PAGE = "groupspaces.page"  # in the scope: the answer is shown as a page, or is part of one
 ANSWER_HEADERS = "groupspaces.answer_headers"  # in the scope: what an error answer carries as well
 
 Headers = list[tuple[bytes, bytes]]
 
-_JSON = (b"content-type", b"application/json")
 _NO_STORE = (b"cache-control", b"no-store")
 _encode = msgspec.json.Encoder().encode
 
@@ -44,14 +43,14 @@ _encode = msgspec.json.Encoder().encode
 class Call:
     """One operation with its decoders made."""
 
-    __slots__ = ("body", "is_private", "is_read", "operation", "params", "query")
+    __slots__ = ("body", "content_type", "is_private", "is_read", "operation", "params", "query")
 
     def __init__(self, operation: Operation) -> None:
-        names = [segment[1:-1] for segment in operation.path.split("/") if segment.startswith("{")]
         self.operation = operation
         self.params: list[tuple[str, Callable[[str], int | str]]] = [
-            (name, path_parameter(name)) for name in names
+            (name, path_parameter(name)) for name in operation.parameter_names
         ]
+        self.content_type = (b"content-type", operation.media_type.encode())
         self.body = BodyDecoder(operation.body) if operation.body else None
         self.query = QueryDecoder(operation.query) if operation.query else None
         self.is_read = operation.method == "GET"
@@ -158,7 +157,7 @@ class _Handling:
             answer_headers.append((b"gs-bookmark", b"%d" % ctx.written_seq))
         if ctx.headers_out:
             answer_headers += ctx.headers_out
-        await _answer(operation.status, result, answer_headers, scope, receive, send)
+        await _answer(call, result, answer_headers, scope, receive, send)
 
     async def _admit(self, call: Call, ctx: Context) -> None:
         try:
@@ -186,11 +185,7 @@ class _Handling:
             return
         if operation.rate == "auth":
             self._limiter.spend("auth-address", self._address_key(ctx), headers)
-            account = (
-                getattr(arguments[0], "email", None)
-                if arguments
-                else ctx.principal and str(ctx.principal.user_id)
-            )
+            account = _account_of(ctx, arguments)
             if account is not None:
                 del headers[-2:]  # the account's own limit is the narrower one
                 self._limiter.spend("auth", account.lower(), headers)
@@ -239,7 +234,7 @@ class _Handling:
 
 
 async def _answer(
-    status: int, result: Any, headers: Headers, scope: Scope, receive: Receive, send: Send
+    call: Call, result: Any, headers: Headers, scope: Scope, receive: Receive, send: Send
 ) -> None:
     if isinstance(result, Response):
         result.raw_headers.extend(headers)
@@ -251,9 +246,17 @@ async def _answer(
         await send({"type": "http.response.body"})
         return
     body = result if isinstance(result, bytes) else _encode(result)
-    headers += (_JSON, (b"content-length", b"%d" % len(body)), _NO_STORE)
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+    headers += (call.content_type, (b"content-length", b"%d" % len(body)), _NO_STORE)
+    await send({"type": "http.response.start", "status": call.operation.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def _account_of(ctx: Context, arguments: list[Any]) -> str | None:
+    """Name whose password a call could guess: the e-mail in its body, else the person signed in."""
+    email = getattr(arguments[0], "email", None) if arguments else None
+    if isinstance(email, str):
+        return email.strip()
+    return None if ctx.principal is None else str(ctx.principal.user_id)
 
 
 def _walk(node: Node, segments: list[str], index: int, values: list[str]) -> tuple[Node, list[str]] | None:

@@ -22,7 +22,7 @@ from groupspaces.settings import Settings
 
 from .compression import Compression
 from .decoding import ClientGone
-from .dispatch import ANSWER_HEADERS, API_PREFIX, REQUEST_ID, ROUTE
+from .dispatch import ANSWER_HEADERS, PAGE, REQUEST_ID, ROUTE
 from .problems import send_problem
 from .traffic import Traffic
 
@@ -45,9 +45,9 @@ class Edge:
         self._app = app
         self._traffic = traffic
         self._logged = _logged(settings)
-        self._deadlines = Deadlines(settings.server.request_timeout_s)
-        self._compression = Compression()
-        self._api_headers, self._page_headers = security_headers(settings)
+        self.deadlines = Deadlines(settings.server.request_timeout_s)
+        self.compression = Compression()
+        self.api_headers, self.page_headers = security_headers(settings)
         self._id_prefix = secrets.token_hex(5)
         self._id_count = count(1)
 
@@ -59,10 +59,9 @@ class Edge:
         request_id = self._request_id(scope["headers"])
         scope[REQUEST_ID] = request_id
         current_request_id.set(request_id)
-        exchange = _Exchange(scope, send, self._deadlines, self._compression)
-        is_api = scope["path"].startswith(API_PREFIX)
-        exchange.headers = [*(self._api_headers if is_api else self._page_headers), _id_header(request_id)]
-        self._deadlines.enter(exchange)
+        exchange = _Exchange(self, scope, send)
+        exchange.id_header = (b"x-request-id", request_id.encode())
+        self.deadlines.enter(exchange)
         self._traffic.in_progress += 1
         try:
             await self._app(scope, receive, exchange.send)
@@ -75,7 +74,7 @@ class Edge:
         except Exception as error:  # noqa: BLE001  (the edge)
             await self._answer_error(exchange, error, request_id)
         finally:
-            self._deadlines.leave(exchange)
+            self.deadlines.leave(exchange)
             self._traffic.in_progress -= 1
             self._finish(exchange, scope, (exchange.answered_s or perf_counter()) - started_s)
 
@@ -123,31 +122,29 @@ class _Exchange:
 
     __slots__ = (
         "_accepts_gzip",
-        "_compression",
-        "_deadlines",
+        "_edge",
         "_held",
         "_is_head",
         "_send",
         "answered_s",
         "entered_s",
-        "headers",
+        "id_header",
         "overdue",
         "scope",
         "status",
         "task",
     )
 
-    def __init__(self, scope: Scope, send: Send, deadlines: Deadlines, compression: Compression) -> None:
+    def __init__(self, edge: Edge, scope: Scope, send: Send) -> None:
         self.scope = scope
         self.status = 0
-        self.headers: Headers = []
+        self.id_header = (b"x-request-id", b"")
         self.overdue = False
         self.entered_s = 0.0
         self.answered_s = 0.0
         self.task: asyncio.Task[object] | None = None
+        self._edge = edge
         self._send = send
-        self._deadlines = deadlines
-        self._compression = compression
         self._is_head = scope["method"] == "HEAD"
         self._accepts_gzip = Compression.accepted(scope["headers"])
         self._held: Message | None = None
@@ -169,22 +166,23 @@ class _Exchange:
     async def _start(self, message: Message) -> None:
         self.status = message["status"]
         headers: Headers = message["headers"]
+        common = self._edge.page_headers if PAGE in self.scope else self._edge.api_headers
         if (b"content-type", _EVENT_STREAM) in headers:
             # A stream has no deadline, and its time is that to its start.
-            self._deadlines.leave(self)
+            self._edge.deadlines.leave(self)
             self.answered_s = perf_counter()
         elif self._accepts_gzip and Compression.suits(headers):
-            message["headers"] = [*headers, *self.headers]
+            message["headers"] = [*headers, *common, self.id_header]
             self._held = message
             return
-        message["headers"] = [*headers, *self.headers]
+        message["headers"] = [*headers, *common, self.id_header]
         await self._send(message)
 
     async def _body(self, message: Message) -> None:
         held, self._held = self._held, None
         if held is not None:
             if not message.get("more_body", False):
-                body = await self._compression.compress(message.get("body", b""))
+                body = await self._edge.compression.compress(message.get("body", b""))
                 if body is not None:
                     held["headers"] = Compression.headers(held["headers"], len(body))
                     message["body"] = body
@@ -229,7 +227,7 @@ class Deadlines:
 
 
 def security_headers(settings: Settings) -> tuple[Headers, Headers]:
-    """Return the headers of API answers (which no browser shows as a page) and those of everything else."""
+    """Return the headers of answers that no browser shows as a page, and those of pages and their parts."""
     assets = f" {settings.assets.base_url.rstrip('/')}" if settings.assets.base_url else ""
     policy = (
         f"default-src 'self'{assets}; img-src 'self'{assets} data: blob:; object-src 'none'; base-uri 'none'; "
@@ -258,7 +256,3 @@ def _logged(settings: Settings) -> Callable[[str, int], bool]:
     if settings.log.access == "writes":
         return lambda method, status: status >= 500 or method not in ("GET", "HEAD")
     return lambda method, status: status >= 500
-
-
-def _id_header(request_id: str) -> tuple[bytes, bytes]:
-    return b"x-request-id", request_id.encode()

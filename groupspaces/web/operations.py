@@ -88,6 +88,12 @@ class Operation:
     replay: Replay | None
     rate: Rate
     raw: bool
+    media_type: str
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        """Name the parameters of the path, in order."""
+        return tuple(segment[1:-1] for segment in self.path.split("/") if segment.startswith("{"))
 
 
 def operation(
@@ -104,12 +110,14 @@ def operation(
     replay: Replay | None = None,
     rate: Rate | None = None,
     raw: bool = False,
+    media_type: str = "application/json",
 ) -> Callable[[Handler], Operation]:
     """Declare the decorated `async def handler(ctx[, body][, query])` as one HTTP call.
 
     The decorated name becomes the `Operation`. `body` and `query` are msgspec structs with `forbid_unknown_fields=True`
     (`query` also `frozen=True`: decoded ones are shared). `returns` is the type answered, or None for 204. The handler
-    may answer with an instance of it, with `bytes` that are its JSON, or with a Starlette response (any ASGI app).
+    may answer with an instance of it, with `bytes` that are its JSON (or of another `media_type`), or with a Starlette
+    response.
     `replay` makes a POST idempotent: when an Idempotency-Key comes again, `replay(ctx, subject_id)` answers, where
     `subject_id` is that of the *last* change the batch recorded; batches record what was created last.
     `raw` leaves the body unread: the handler uses `ctx.request` and limits what it reads itself.
@@ -135,6 +143,7 @@ def operation(
             replay=replay,
             rate=rate or ("read" if method == "GET" else "write"),
             raw=raw,
+            media_type=media_type,
         )
 
     return declare

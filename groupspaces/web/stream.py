@@ -44,6 +44,7 @@ class EventsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tag="events",
     query=EventsQuery,
     raw=True,
+    media_type="text/event-stream",
 )
 async def events(ctx: Context, query: EventsQuery) -> Response:
     """Open the stream: after `Last-Event-ID` when given and still known (else `reset`), else from now."""
@@ -92,7 +93,9 @@ class _EventStream(Response):
         if self._after_seq is None:
             return position_frame(begin)
         missed = await self._hub.replay(self._stream.user_id, self._after_seq, begin)
-        return reset_frame(begin) if missed is None else missed + position_frame(begin)
+        if missed is None:
+            return reset_frame(self._hub.restart(self._stream))
+        return missed + position_frame(begin)
 
     async def _follow(self, send: Send) -> None:
         while self._stream.closed is None:

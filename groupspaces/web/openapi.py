@@ -1,0 +1,216 @@
+"""The API's own description: OpenAPI 3.1, made from the operations themselves.
+
+Owns `GET /api/openapi.json` and the page that shows it, `GET /api/docs`. The schemas are those that validate requests,
+so the document cannot promise what the server refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from groupspaces import __version__
+
+from .context import Context
+from .decoding import MAX_ID, path_parameter_is_id
+from .dispatch import PAGE
+from .docs import docs_page
+from .idempotency import MAX_CHARS
+from .operations import PUBLIC, Operation, operation
+from .problems import Problem
+
+_REF = "#/components/schemas/{name}"
+_JSON = "application/json"
+_PROBLEM = "application/problem+json"
+
+_PROBLEM_WORDS = {
+    400: "The body is no JSON, or names a field twice",
+    401: "Not signed in",
+    403: "Signed in, and not allowed; or sent by a page of another site",
+    404: "Not there, or not yours to see",
+    409: "In conflict with what is there",
+    413: "The body is too large",
+    415: "The body is not JSON",
+    422: "A field was refused; `errors` names it",
+    429: "Too many requests; see `Retry-After`",
+    503: "The primary, the disk or this replica cannot serve this now; see `Retry-After`",
+}
+
+_HEADERS = {
+    "X-Request-ID": ("Names this request in the log", {"type": "string"}),
+    "GS-Feed-Seq": ("Change-feed position of the state that answered", {"type": "integer"}),
+    "GS-As-Of": (
+        "When that state was last known equal to the primary",
+        {"type": "string", "format": "date-time"},
+    ),
+    "GS-Bookmark": ("Change-feed position that holds this write", {"type": "integer"}),
+    "Retry-After": ("Seconds", {"type": "integer"}),
+}
+
+_PARAMETERS = {
+    "GS-Bookmark": (
+        "Answer from a state that includes this change-feed position",
+        {"type": "integer", "minimum": 0, "maximum": MAX_ID},
+    ),
+    "GS-Max-Stale": (
+        "Answer only from a state at most this many seconds old",
+        {"type": "integer", "minimum": 0, "maximum": MAX_ID},
+    ),
+    "Idempotency-Key": (
+        "A repeat within 24 hours creates nothing and is answered with the first result",
+        {"type": "string", "minLength": 1, "maxLength": MAX_CHARS, "pattern": "^[!-~]+$"},
+    ),
+}
+
+
+def document(operations: Iterable[Operation]) -> dict[str, Any]:
+    """Describe `operations` as an OpenAPI 3.1 document."""
+    operations = tuple(operations)
+    types = [kind for op in operations for kind in (op.body, op.returns) if kind is not None]
+    queries = [op.query for op in operations if op.query is not None]
+    schemas, components = msgspec.json.schema_components([*types, *queries, Problem], ref_template=_REF)
+    schema_of = dict(zip(map(id, [*types, *queries]), schemas, strict=False))
+    paths: dict[str, dict[str, Any]] = {}
+    for op in operations:
+        paths.setdefault(op.path, {})[op.method.lower()] = _described(op, schema_of, components)
+    query_names = {query.__name__ for query in queries}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Group Spaces",
+            "version": __version__,
+            "description": "Spaces where people chat, learn and work together.",
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "servers": [{"url": "/"}],
+        "security": [{"session": []}],
+        "tags": [{"name": tag} for tag in sorted({op.tag for op in operations})],
+        "paths": paths,
+        "components": {
+            "schemas": {name: schema for name, schema in components.items() if name not in query_names},
+            "securitySchemes": {"session": {"type": "apiKey", "in": "cookie", "name": "gs_session"}},
+            "headers": {
+                name: {"description": words, "schema": schema} for name, (words, schema) in _HEADERS.items()
+            },
+            "parameters": {
+                name: {"name": name, "in": "header", "description": words, "schema": schema}
+                for name, (words, schema) in _PARAMETERS.items()
+            },
+        },
+    }
+
+
+def documentation(operations: Iterable[Operation]) -> tuple[Operation, ...]:
+    """Return the operations that show the document of `operations` and of themselves."""
+    described: dict[str, bytes] = {}
+
+    @operation(
+        "GET",
+        "/api/openapi.json",
+        access=PUBLIC,
+        summary="Describe this API as OpenAPI 3.1",
+        tag="documentation",
+        returns=dict[str, Any],
+    )
+    async def openapi_json(ctx: Context) -> bytes:
+        return described["json"]
+
+    @operation(
+        "GET",
+        "/api/docs",
+        access=PUBLIC,
+        summary="Show this API to people",
+        tag="documentation",
+        returns=str,
+        media_type="text/html; charset=utf-8",
+    )
+    async def docs(ctx: Context) -> bytes:
+        ctx.scope[PAGE] = True
+        return described["html"]
+
+    own = (openapi_json, docs)
+    whole = document((*operations, *own))
+    described["json"] = msgspec.json.encode(whole)
+    described["html"] = docs_page(whole).encode()
+    return own
+
+
+def _described(op: Operation, schema_of: dict[int, Any], components: dict[str, Any]) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "operationId": f"{op.tag}_{op.handler.__name__}".replace(" ", "_").replace("-", "_"),
+        "summary": op.summary,
+        "tags": [op.tag],
+        "description": f"Access: {op.access.name}.",
+    }
+    if op.access is PUBLIC:
+        described["security"] = []
+    if parameters := _parameters(op, schema_of, components):
+        described["parameters"] = parameters
+    if op.body is not None:
+        described["requestBody"] = {"required": True, "content": {_JSON: {"schema": schema_of[id(op.body)]}}}
+    described["responses"] = _responses(op, schema_of)
+    return described
+
+
+def _parameters(op: Operation, schema_of: dict[int, Any], components: dict[str, Any]) -> list[dict[str, Any]]:
+    parameters: list[dict[str, Any]] = [
+        {"name": name, "in": "path", "required": True, "schema": _path_schema(name)}
+        for name in op.parameter_names
+    ]
+    if op.query is not None:
+        query = components[schema_of[id(op.query)]["$ref"].rsplit("/", 1)[-1]]
+        required = query.get("required", ())
+        parameters += (
+            {"name": name, "in": "query", "required": name in required, "schema": schema}
+            for name, schema in query["properties"].items()
+        )
+    headers = ["GS-Bookmark", "GS-Max-Stale"] if op.method == "GET" else []
+    if op.replay is not None:
+        headers.append("Idempotency-Key")
+    return parameters + [{"$ref": f"#/components/parameters/{name}"} for name in headers]
+
+
+def _path_schema(name: str) -> dict[str, Any]:
+    if path_parameter_is_id(name):
+        return {"type": "integer", "minimum": 1, "maximum": MAX_ID}
+    return {"type": "string", "minLength": 1, "maxLength": 64}
+
+
+def _responses(op: Operation, schema_of: dict[int, Any]) -> dict[str, Any]:
+    names = ["X-Request-ID", *(("GS-Feed-Seq", "GS-As-Of") if op.method == "GET" else ("GS-Bookmark",))]
+    answer: dict[str, Any] = {"description": op.summary, "headers": _header_refs(names)}
+    if op.raw:
+        answer["content"] = {op.media_type: {}}
+    elif op.returns is not None:
+        answer["content"] = {op.media_type: {"schema": schema_of[id(op.returns)]}}
+    responses = {str(op.status): answer}
+    for status in _problem_statuses(op):
+        responses[str(status)] = {
+            "description": _PROBLEM_WORDS[status],
+            "headers": _header_refs(["X-Request-ID", *(["Retry-After"] if status in (429, 503) else [])]),
+            "content": {_PROBLEM: {"schema": {"$ref": _REF.format(name="Problem")}}},
+        }
+    return responses
+
+
+def _problem_statuses(op: Operation) -> list[int]:
+    statuses = {422, 503}  # 422: the GS- headers of reads, the Idempotency-Key of writes
+    if op.access is not PUBLIC:
+        statuses |= {401, 403, 404}
+    if op.method != "GET":
+        statuses |= {403, 409}
+    if op.parameter_names:
+        statuses.add(404)
+    if op.body is not None:
+        statuses |= {400, 413, 415}
+    if op.rate == "auth":
+        statuses.add(401)
+    if op.rate != "free":
+        statuses.add(429)
+    return sorted(statuses)
+
+
+def _header_refs(names: Iterable[str]) -> dict[str, Any]:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
