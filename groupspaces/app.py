@@ -56,7 +56,7 @@ class Application:
     def __init__(self, settings: Settings) -> None:
         """Make the parts. Raises `SettingsError` when the data folder or the secret cannot be used."""
         self.settings = settings = _with_secret(settings)
-        self._setup_code = setup_code(settings.auth.secret, settings.public_url)
+        self.setup_code = setup_code(settings.auth.secret, settings.public_url)
         self._clock = clock = SystemClock()
         self._lifecycle = Lifecycle()
         self._db = db = Database(settings, clock)
@@ -70,7 +70,7 @@ class Application:
         self._activity = Activity(on_arrival=self._somebody_arrived)
         self._scheduler = Scheduler(job_table(db, settings, people_here=self._people_here))
         rules = SignUpRules(
-            settings.auth.sign_up, self._setup_code, functools.partial(invites.find_admission, db)
+            settings.auth.sign_up, self.setup_code, functools.partial(invites.find_admission, db)
         )
         services = Services(
             settings=settings,

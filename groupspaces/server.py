@@ -18,6 +18,7 @@ import uvicorn
 from groupspaces import __version__
 from groupspaces.app import Application
 from groupspaces.errors import PortTaken
+from groupspaces.logging_context import log
 from groupspaces.ops import logs
 from groupspaces.settings import Settings, unused
 
@@ -83,7 +84,7 @@ class _Server(uvicorn.Server):
 async def _serve(application: Application, server: _Server, listener: socket.socket) -> None:
     await application.start()
     try:
-        _welcome(application.settings, listener.getsockname()[1])
+        _welcome(application, listener.getsockname()[1])
         await server.serve(sockets=[listener])
     finally:
         await application.stop()
@@ -100,11 +101,21 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def _welcome(settings: Settings, port: int) -> None:
+def _welcome(application: Application, port: int) -> None:
     """Tell where it runs: for people on stderr, for machines in the log."""
+    settings = application.settings
     url = settings.server.public_url or f"http://localhost:{port}"
-    _log.info(
-        "serving", extra={"fields": {"url": url, "port": port, "mode": settings.mode, "version": __version__}}
+    place = (
+        f"data in {settings.data.dir}"
+        if settings.mode == "standalone"
+        else f"replica of {settings.primary.url}"
     )
+    lines = [f"Group Spaces {__version__} runs at {url} ({settings.mode}, {place})."]
+    if application.setup_code is not None:
+        lines.append(
+            f"The first account becomes the operator and needs this set-up code: {application.setup_code}"
+        )
+    sys.stderr.write("\n".join(lines) + "\n")
+    log(_log, logging.INFO, "serving", url=url, port=port, mode=settings.mode, version=__version__)
     for note in unused(settings):
-        _log.warning("setting without effect", extra={"fields": {"note": note}})
+        log(_log, logging.WARNING, "setting without effect", note=note)
