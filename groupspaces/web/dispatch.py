@@ -25,7 +25,7 @@ from .decoding import BodyDecoder, QueryDecoder, check_media_type, path_paramete
 from .idempotency import HEADER as IDEMPOTENCY_HEADER
 from .idempotency import AlreadyDone, Earlier, IdempotencyKey, checked_key, fingerprint_of
 from .limits import Limiter
-from .operations import PUBLIC, Operation
+from .operations import Operation
 from .problems import MethodNotAllowed
 from .proxies import TrustedProxies, limit_key
 
@@ -54,7 +54,7 @@ class Call:
         self.body = BodyDecoder(operation.body) if operation.body else None
         self.query = QueryDecoder(operation.query) if operation.query else None
         self.is_read = operation.method == "GET"
-        self.is_private = operation.access is not PUBLIC
+        self.is_private = operation.needs_session
 
 
 class Node:

@@ -144,7 +144,7 @@ def _described(op: Operation, schema_of: dict[int, Any], components: dict[str, A
         "tags": [op.tag],
         "description": f"Access: {op.access.name}.",
     }
-    if op.access is PUBLIC:
+    if not op.needs_session:
         described["security"] = []
     if parameters := _parameters(op, schema_of, components):
         described["parameters"] = parameters
@@ -197,8 +197,10 @@ def _responses(op: Operation, schema_of: dict[int, Any]) -> dict[str, Any]:
 
 def _problem_statuses(op: Operation) -> list[int]:
     statuses = {422, 503}  # 422: the GS- headers of reads, the Idempotency-Key of writes
-    if op.access is not PUBLIC:
+    if op.needs_session:
         statuses |= {401, 403, 404}
+    elif op.access is not PUBLIC:
+        statuses.add(403)
     if op.method != "GET":
         statuses |= {403, 409}
     if op.parameter_names:

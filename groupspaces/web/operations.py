@@ -89,6 +89,7 @@ class Operation:
     rate: Rate
     raw: bool
     media_type: str
+    needs_session: bool
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
@@ -111,6 +112,7 @@ def operation(
     rate: Rate | None = None,
     raw: bool = False,
     media_type: str = "application/json",
+    needs_session: bool | None = None,
 ) -> Callable[[Handler], Operation]:
     """Declare the decorated `async def handler(ctx[, body][, query])` as one HTTP call.
 
@@ -123,6 +125,7 @@ def operation(
     `raw` leaves the body unread: the handler uses `ctx.request` and limits what it reads itself.
     `rate` is "read" for GET and "write" otherwise; "auth" counts the address, and the account that the body's `email`
     names; "free" counts nothing (health). Callers without a session are counted by address instead.
+    Everybody without a session gets 401, unless access is PUBLIC or `needs_session` is false: then access decides alone.
     Raises TypeError for what cannot be served.
     """
     if replay is not None and method != "POST":
@@ -144,6 +147,7 @@ def operation(
             rate=rate or ("read" if method == "GET" else "write"),
             raw=raw,
             media_type=media_type,
+            needs_session=access is not PUBLIC if needs_session is None else needs_session,
         )
 
     return declare
