@@ -16,6 +16,8 @@ from datetime import UTC, datetime, timedelta
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
 
+from groupspaces.logging_context import log
+
 _log = logging.getLogger("groupspaces.scheduler")
 
 _DRAIN_S = 3.0
@@ -111,9 +113,7 @@ class Scheduler:
         except Exception as error:  # noqa: BLE001  (the job wrapper: one failure is its own)
             last.failures += 1
             if last.error is None:
-                _log.warning(
-                    "job failed", extra={"fields": {"job": job.name, "error": str(error)}}, exc_info=True
-                )
+                log(_log, logging.WARNING, "job failed", job=job.name, error=str(error), exc_info=True)
             last.error = str(error)
         finally:
             last.duration_ms = (time.monotonic() - started_s) * 1000

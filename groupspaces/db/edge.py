@@ -16,6 +16,7 @@ import apsw
 
 from groupspaces.clock import Clock
 from groupspaces.errors import PrimaryRefused, SettingsError, Unavailable
+from groupspaces.logging_context import log
 from groupspaces.settings import Settings, secret_fingerprint
 
 from . import migrate
@@ -47,6 +48,7 @@ class Edge:
         self._settings = settings
         self._schema_version = 0
         self._prepared = False
+        self._unsuitable = ""
         self._remote = RemotePrimary(
             settings.primary.url,
             settings.primary.token or None,
@@ -78,9 +80,11 @@ class Edge:
             try:
                 await self._prepare()
             except Unavailable as error:
-                _log.warning(
+                log(
+                    _log,
+                    logging.WARNING,
                     "primary away at start",
-                    extra={"fields": {"reason": self._remote.last_error or str(error)}},
+                    reason=self._remote.last_error or str(error),
                 )
             try:
                 await self._replica.start()
@@ -90,7 +94,7 @@ class Edge:
                         f"The primary {self._settings.primary.url} does not accept the token, and there is no local copy "
                         "to serve from. Set TURSO_AUTH_TOKEN to a token that may read and write."
                     ) from error
-                _log.warning("no replica yet", extra={"fields": {"reason": str(error)}})
+                log(_log, logging.WARNING, "no replica yet", reason=str(error))
         except BaseException:
             await self.close()
             raise
@@ -105,6 +109,7 @@ class Edge:
 
     async def write(self, batch: Batch) -> Written:
         """Commit at the primary in one round trip, then fetch soon."""
+        await self._be_prepared()
         try:
             written = await self._remote.write(batch)
         except LineageMismatch as mismatch:
@@ -124,8 +129,7 @@ class Edge:
 
     async def sync(self) -> Round:
         """Run a round; before it, make up for what could not be agreed at start."""
-        if not self._prepared:
-            await self._prepare()
+        await self._be_prepared()
         return await self._replication.sync()
 
     async def catch_up(self) -> bool:
@@ -158,6 +162,22 @@ class Edge:
 
     # --- agreeing with the primary ---
 
+    async def _be_prepared(self) -> None:
+        """Agree with a primary that was away at start. One that does not fit us counts as away, with the reason logged."""
+        if self._prepared:
+            return
+        try:
+            await self._prepare()
+        except SettingsError as error:
+            if str(error) != self._unsuitable:
+                self._unsuitable = str(error)
+                log(_log, logging.ERROR, "primary unsuitable", reason=self._unsuitable)
+            raise Unavailable(
+                "The primary does not fit this instance; its operator can see why in the log. Nothing was saved.",
+                code="PRIMARY_UNAVAILABLE",
+                retry_after_s=30,
+            ) from error
+
     async def _prepare(self) -> None:
         """Check schema and secret at the primary (3 reads). Raises `Unavailable` when it is away."""
         status = await migrate.status(self._remote)
@@ -175,7 +195,7 @@ class Edge:
                 "Run `groupspaces migrate up`, or start with `--migrate`."
             )
         for migration in await migrate.up(self._remote):
-            _log.info("migration applied", extra={"fields": {"migration": migration.label}})
+            log(_log, logging.INFO, "migration applied", migration=migration.label)
 
     async def _agree_on_secret(self) -> None:
         """Leave our fingerprint when we are the first, refuse to start when another's is there."""

@@ -19,6 +19,7 @@ from typing import cast
 import apsw
 
 from groupspaces.errors import SettingsError, Unavailable
+from groupspaces.logging_context import log
 
 from .batch import GUARD_SQL, Batch, Row, SequenceFailed, Value, Written, constraint_error
 from .changes import is_record
@@ -215,7 +216,7 @@ def _commit_together(
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         if last_chance:
-            _log.error("write failed", extra={"fields": {"error": str(error)}})
+            log(_log, logging.ERROR, "write failed", error=str(error))
         for waiting in group:
             waiting.outcome = storage_unavailable(str(error))
         return False

@@ -20,6 +20,7 @@ from typing import cast
 import apsw
 
 from groupspaces.errors import Unavailable
+from groupspaces.logging_context import log
 
 from .batch import Row, Value
 
@@ -77,9 +78,7 @@ class Reader:
             raise _unreadable(error) from error
         elapsed_s = time.perf_counter() - started
         if elapsed_s > self._slow_query_s:
-            _log.warning(
-                "slow query", extra={"fields": {"sql": sql, "elapsed_ms": round(elapsed_s * 1000, 1)}}
-            )
+            log(_log, logging.WARNING, "slow query", sql=sql, elapsed_ms=round(elapsed_s * 1000, 1))
         return cast("list[Row]", rows)
 
     async def rows_slow(self, sql: str, params: Sequence[Value], *, deadline_s: float) -> list[Row]:
@@ -146,7 +145,7 @@ def _no_replica_yet() -> Unavailable:
 
 
 def _unreadable(error: Exception) -> Unavailable:
-    _log.error("database unreadable", extra={"fields": {"error": str(error)}})
+    log(_log, logging.ERROR, "database unreadable", error=str(error))
     return Unavailable(
         "The database file cannot be read right now. The operator can see why in the log.",
         code="DATABASE_UNREADABLE",

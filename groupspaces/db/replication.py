@@ -15,6 +15,7 @@ import time
 
 from groupspaces.clock import Clock
 from groupspaces.errors import Unavailable
+from groupspaces.logging_context import log
 
 from .follower import Follower
 from .remote_primary import LineageMismatch, RemotePrimary
@@ -80,7 +81,7 @@ class Replication:
 
     async def rebuild(self, reason: str) -> None:
         """Fill a new generation while the old one keeps serving; failures are tried again by later rounds."""
-        _log.warning("replica rebuild", extra={"fields": {"reason": reason}})
+        log(_log, logging.WARNING, "replica rebuild", reason=reason)
         await self._replica.rebuild(reason)
 
     async def _run(self) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from groupspaces.logging_context import log
+
 from . import migrate
 from .batch import Batch, Row, Value, Written
 from .folder import DataFolder
@@ -31,7 +33,7 @@ class Standalone:
         await self._primary.start()
         try:
             for migration in await migrate.up(self._primary):
-                _log.info("migration applied", extra={"fields": {"migration": migration.label}})
+                log(_log, logging.INFO, "migration applied", migration=migration.label)
             self._schema_version = (await migrate.status(self._primary)).version
         except BaseException:
             await self._primary.close()
