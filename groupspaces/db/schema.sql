@@ -99,7 +99,8 @@ CREATE INDEX member_by_user ON member (user_id, space_id);
 CREATE INDEX member_owner ON member (space_id, user_id) WHERE role = 'owner';
 
 CREATE TABLE invite (
-  code TEXT PRIMARY KEY,
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  code TEXT NOT NULL UNIQUE,
   space_id INTEGER NOT NULL REFERENCES space (id) ON DELETE CASCADE,
   role TEXT NOT NULL CHECK (role IN ('admin', 'member')),
   created_by INTEGER NOT NULL REFERENCES user (id),
@@ -109,9 +110,9 @@ CREATE TABLE invite (
   expires_at_ms INTEGER,
   created_at_ms INTEGER NOT NULL,
   revoked_at_ms INTEGER
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
-CREATE INDEX invite_by_space ON invite (space_id, created_at_ms);
+CREATE INDEX invite_by_space ON invite (space_id, id);
 
 CREATE TABLE message (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
