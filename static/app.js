@@ -1,0 +1,66 @@
+/** The client's only entry: starts theme, keys and router, asks who is signed in, and draws the house or its door. */
+
+import { html, render, useEffect } from "./vendor/preact.js";
+import { startKeyboard } from "./lib/keyboard.js";
+import { explain } from "./lib/problems.js";
+import { matchPath, navigate, startRouter, usePlace } from "./lib/router.js";
+import { useStore } from "./lib/store.js";
+import { Announcer } from "./ui/Announcer.js";
+import { Button } from "./ui/Button.js";
+import { Empty } from "./ui/Empty.js";
+import { Toasts } from "./ui/Toasts.js";
+import { Door } from "./features/accounts/Door.js";
+import { loadSession, session } from "./features/accounts/session.js";
+import { SignIn } from "./features/accounts/SignIn.js";
+import { SignUp } from "./features/accounts/SignUp.js";
+import { AcceptInvite } from "./features/spaces/AcceptInvite.js";
+import { Shell } from "./Shell.js";
+
+function App() {
+  const { path, query } = usePlace();
+  const { status, user, error } = useStore(session);
+  return html`
+    <a class="skip" href="#main">Skip to the content</a>
+    <${Page} path=${path} query=${new URLSearchParams(query)} status=${status} user=${user} error=${error} />
+    <${Toasts} />
+    <${Announcer} />`;
+}
+
+function Page({ path, query, status, user, error }) {
+  if (status === "unknown") return null;
+  if (status === "error") return html`<${NoAnswer} error=${error} />`;
+  const invite = matchPath("/invite/:code", path);
+  if (status === "in") {
+    if (invite) return html`<${AcceptInvite} key=${invite.code} code=${invite.code} query=${query} />`;
+    if (path === "/sign-in" || path === "/sign-up") return html`<${Redirect} to=${signedInTarget(query)} />`;
+    return html`<${Shell} key=${user.id} path=${path} user=${user} />`;
+  }
+  if (invite) return html`<${AcceptInvite} key=${invite.code} code=${invite.code} query=${query} />`;
+  if (path === "/sign-up") return html`<${SignUp} query=${query} />`;
+  if (path === "/sign-in") return html`<${SignIn} query=${query} />`;
+  return html`<${Redirect} to=${path === "/" ? "/sign-in" : `/sign-in?next=${encodeURIComponent(path)}`} />`;
+}
+
+function Redirect({ to }) {
+  useEffect(() => navigate(to, { replace: true }), [to]);
+  return null;
+}
+
+function signedInTarget(query) {
+  const code = query.get("invite");
+  return code ? `/invite/${encodeURIComponent(code)}` : "/";
+}
+
+function NoAnswer({ error }) {
+  return html`
+    <${Door}>
+      <${Empty} heading="h1" title="This place does not answer" actions=${html`<${Button} kind="primary" onClick=${loadSession}>Try again<//>`}>
+        ${explain(error)}
+      <//>
+    <//>`;
+}
+
+startRouter();
+startKeyboard();
+loadSession();
+render(html`<${App} />`, document.getElementById("app"));

@@ -1,0 +1,44 @@
+/** Who is signed in here. The cookie is the server's; this knows only the person. */
+
+import { api, onUnauthenticated } from "../../lib/api.js";
+import { createStore } from "../../lib/store.js";
+
+/** `status` is "unknown" (asking), "in", "out" or "error" (the server does not answer). */
+export const session = createStore({ status: "unknown", user: null, error: null });
+
+export const me = () => session.get().user;
+
+/** Ask the server who we are. */
+export async function loadSession() {
+  session.set({ status: "unknown", error: null });
+  try {
+    const { user } = await api.get("/auth/session", { quiet401: true });
+    session.set({ status: "in", user });
+  } catch (error) {
+    if (error.status === 401) session.set({ status: "out", user: null });
+    else session.set({ status: "error", error });
+  }
+}
+
+export async function signIn(email, password) {
+  const { user } = await api.post("/auth/sign-in", { email, password }, { key: null, quiet401: true });
+  session.set({ status: "in", user, error: null });
+}
+
+/** Make an account. `invite` lets in where sign-up is closed; `setupCode` makes the first account the operator. */
+export async function signUp({ name, email, password, invite, setupCode }) {
+  const body = { name, email, password };
+  if (invite) body.invite = invite;
+  if (setupCode) body.setup_code = setupCode;
+  const { user } = await api.post("/auth/sign-up", body, { key: null, quiet401: true });
+  session.set({ status: "in", user, error: null });
+}
+
+export async function signOut() {
+  await api.post("/auth/sign-out", {}, { key: null, quiet401: true });
+  session.set({ status: "out", user: null });
+}
+
+onUnauthenticated(() => {
+  if (session.get().status === "in") session.set({ status: "out", user: null });
+});

@@ -1,0 +1,19 @@
+/** What a person does with a message that exists. */
+
+import { api } from "../../lib/api.js";
+import { openedRoom } from "./room.js";
+
+export async function editMessage(message, content) {
+  try {
+    const edited = await api.patch(`/messages/${message.id}`, { content }, { version: message.version });
+    openedRoom(message.space_id)?.replace(edited);
+  } catch (error) {
+    if (error.code === "STALE_VERSION" && error.current) openedRoom(message.space_id)?.replace(error.current);
+    throw error;
+  }
+}
+
+export async function removeMessage(message) {
+  await api.delete(`/messages/${message.id}`);
+  openedRoom(message.space_id)?.replace({ ...message, content: "", html: "", deleted_at: new Date().toISOString(), version: message.version + 1 });
+}

@@ -1,0 +1,75 @@
+import { html, useEffect, useState } from "../../vendor/preact.js";
+import { api } from "../../lib/api.js";
+import { explain } from "../../lib/problems.js";
+import { navigate } from "../../lib/router.js";
+import { useStore } from "../../lib/store.js";
+import { Button } from "../../ui/Button.js";
+import { Empty } from "../../ui/Empty.js";
+import { FieldError } from "../../ui/Field.js";
+import { LoadError } from "../../ui/LoadError.js";
+import { usePaneHeading } from "../../ui/usePaneHeading.js";
+import { Door } from "../accounts/Door.js";
+import { session } from "../accounts/session.js";
+import { InviteCard, useInvite } from "./InviteCard.js";
+import { putSpace, spaceById } from "./spaces.js";
+
+/** The page behind an invite link. Signed out it leads through the door and back here with `?join=yes`. */
+export function AcceptInvite({ code, query }) {
+  const { preview, error, retry } = useInvite(code);
+  const isIn = useStore(session, (state) => state.status === "in");
+  const [busy, setBusy] = useState(false);
+  const [problem, setProblem] = useState(null);
+  const heading = usePaneHeading(preview ? `Join ${preview.space.name}` : "Invite");
+
+  const join = async () => {
+    setBusy(true);
+    setProblem(null);
+    try {
+      await acceptInvite(code, preview.space.id);
+      navigate(`/spaces/${preview.space.id}`, { replace: true });
+    } catch (failure) {
+      setBusy(false);
+      setProblem(failure);
+    }
+  };
+  const joinsByItself = Boolean(preview && isIn && query.get("join") === "yes");
+  useEffect(() => {
+    if (joinsByItself) join();
+  }, [joinsByItself]);
+
+  if (error) return html`<${Door}><${Refused} error=${error} retry=${retry} heading=${heading} /><//>`;
+  if (!preview) return html`<${Door}><p class="sr" role="status">Looking up the invite</p><//>`;
+  const link = encodeURIComponent(code);
+  return html`
+    <${Door}>
+      <h1 class="title-3xl" tabindex="-1" ref=${heading}>Join ${preview.space.name}</h1>
+      <${InviteCard} preview=${preview} note=${preview.role === "admin" ? "you join as organiser" : ""} />
+      ${preview.space.description && html`<p class="ink-2">${preview.space.description}</p>`}
+      ${problem && html`<${FieldError} text=${explain(problem)} role="alert" />`}
+      ${isIn
+        ? html`<${Button} kind="primary" wide busy=${busy && "Joining…"} onClick=${join}>Join ${preview.space.name}<//>`
+        : html`
+          <a class="btn btn-primary btn-wide" href=${`/sign-up?invite=${link}`}>Make an account and join</a>
+          <a class="btn btn-line btn-wide" href=${`/sign-in?invite=${link}`}>Sign in and join</a>`}
+    <//>`;
+}
+
+/** Join; a member already counts as joined. */
+async function acceptInvite(code, spaceId) {
+  if (spaceById(spaceId)) return;
+  try {
+    await api.post(`/invites/${encodeURIComponent(code)}/accept`);
+  } catch (error) {
+    if (error.code !== "ALREADY_MEMBER") throw error;
+  }
+  putSpace(await api.get(`/spaces/${spaceId}`));
+}
+
+function Refused({ error, retry, heading }) {
+  if (error.status !== 404 && error.status !== 410) return html`<${LoadError} what="The invite" error=${error} retry=${retry} />`;
+  return html`
+    <${Empty} drawing="gate" heading="h1" headingRef=${heading} title="This invite does not open anything"
+      actions=${html`<a class="btn btn-primary" href="/">Go to Home</a>`}>
+      The link may be old, used up or taken back. Ask the person who sent it for a new one.
+    <//>`;
+}

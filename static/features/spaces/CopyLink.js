@@ -1,0 +1,38 @@
+import { html, useRef, useState } from "../../vendor/preact.js";
+import { announce } from "../../lib/announce.js";
+import { Button } from "../../ui/Button.js";
+
+const SHOWN_MS = 3000;
+
+/** A link to hand on, with a button that copies it. */
+export function CopyLink({ link, label, primary = false, focus = false }) {
+  const field = useRef(null);
+  const [copied, setCopied] = useState(false);
+  const copy = async () => {
+    if (!(await copyText(link, field.current))) {
+      announce("Copying is not allowed here. The link is selected: press Control C.", { urgent: true });
+      return;
+    }
+    setCopied(true);
+    announce("Link copied");
+    setTimeout(() => setCopied(false), SHOWN_MS);
+  };
+  return html`
+    <div class="copy">
+      <input class="input" ref=${field} readonly aria-label=${label} value=${link} onFocus=${(event) => event.currentTarget.select()} />
+      <${Button} kind=${primary ? "primary" : ""} icon=${copied ? "check" : "copy"} onClick=${copy} data-autofocus=${focus ? "" : undefined}>
+        ${copied ? "Copied" : "Copy"}<//>
+    </div>`;
+}
+
+/** Copy a text; `field` holds it, for browsers and plain-http pages without the clipboard interface. */
+async function copyText(text, field) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    field.focus();
+    field.select();
+    return document.execCommand("copy");
+  }
+}

@@ -1,0 +1,34 @@
+import { html, useEffect, useState } from "../../vendor/preact.js";
+import { api } from "../../lib/api.js";
+import { plural } from "../../lib/words.js";
+import { Seal } from "../../ui/Seal.js";
+
+/** Look up an invite link: `{preview, error}`; both null while asking or without a code. */
+export function useInvite(code) {
+  const [state, setState] = useState({ preview: null, error: null });
+  const [attempt, setAttempt] = useState(0);
+  useEffect(() => {
+    if (!code) return undefined;
+    let current = true;
+    setState({ preview: null, error: null });
+    api.get(`/invites/${encodeURIComponent(code)}`, { quiet401: true }).then(
+      (preview) => current && setState({ preview, error: null }),
+      (error) => current && setState({ preview: null, error }),
+    );
+    return () => {
+      current = false;
+    };
+  }, [code, attempt]);
+  return { ...state, retry: () => setAttempt((count) => count + 1) };
+}
+
+/** "Citra invites you to Kebun Kota." */
+export function InviteCard({ preview, note }) {
+  const { space, invited_by: host } = preview;
+  return html`
+    <div class="invite">
+      <${Seal} space=${space} size="l" />
+      <p><b>${host.name} invites you to ${space.name}.</b><br />
+        <span class="ink-2">${plural(space.member_count, "member")}${note && ` · ${note}`}</span></p>
+    </div>`;
+}

@@ -1,0 +1,43 @@
+import { html, useEffect, useState } from "../../vendor/preact.js";
+import { explain } from "../../lib/problems.js";
+import { shortTime } from "../../lib/time.js";
+import { Button } from "../../ui/Button.js";
+import { LoadError } from "../../ui/LoadError.js";
+import { toast } from "../../ui/toasts.js";
+import { CopyLink } from "./CopyLink.js";
+import { inviteLink, listInvites, revokeInvite } from "./invites.js";
+import { roleWord } from "./spaces.js";
+
+/** The open invite links of a space. `made` counts up when another one was made. */
+export function InviteList({ space, made }) {
+  const [state, setState] = useState({ items: null, error: null });
+  const load = () => listInvites(space.id).then((items) => setState({ items, error: null }), (error) => setState({ items: null, error }));
+  useEffect(() => {
+    load();
+  }, [space.id, made]);
+  const revoke = async (invite) => {
+    try {
+      await revokeInvite(space.id, invite.code);
+      setState((before) => ({ ...before, items: before.items.filter((other) => other.code !== invite.code) }));
+      toast("The link does not work any more");
+    } catch (error) {
+      toast(explain(error), { icon: "circle-alert" });
+    }
+  };
+
+  if (state.error) return html`<${LoadError} what="The invite links" error=${state.error} retry=${load} />`;
+  if (!state.items) return null;
+  if (state.items.length === 0) return html`<p class="ink-2">No open links. Make one when somebody should join.</p>`;
+  return html`<ul class="invites">${state.items.map((invite) => html`
+    <li class="invite-row" key=${invite.code}>
+      <${CopyLink} link=${inviteLink(invite)} label=${`Invite link for ${roleWord(invite.role)}`} />
+      <p class="line-sub">${facts(invite)}</p>
+      <${Button} small kind="quiet" onClick=${() => revoke(invite)}>Take back<//>
+    </li>`)}</ul>`;
+}
+
+function facts(invite) {
+  const used = invite.max_uses === null ? `used ${invite.uses} times` : `${invite.uses} of ${invite.max_uses} used`;
+  const until = invite.expires_at ? `until ${shortTime(invite.expires_at)}` : "does not expire";
+  return `Joins as ${roleWord(invite.role)} · ${invite.uses === 0 && invite.max_uses === null ? "not used yet" : used} · ${until}`;
+}

@@ -1,0 +1,171 @@
+/**
+ * Every request to the server. Owns the bookmark (so that a read includes this browser's own writes), deadlines,
+ * idempotency keys and the shape of errors. Nothing else in the client calls `fetch`.
+ */
+
+const BOOKMARK_KEY = "gs.bookmark";
+const READ_TIMEOUT_MS = 20_000;
+const WRITE_TIMEOUT_MS = 20_000;
+
+/** A request that did not succeed. `code` is the server's word, or OFFLINE when no answer came. */
+export class ApiError extends Error {
+  constructor(status, problem, { retryAfterMs = null, requestId = null } = {}) {
+    super(problem.detail || problem.title || problem.code);
+    this.name = "ApiError";
+    this.status = status;
+    this.code = problem.code;
+    this.detail = problem.detail || "";
+    this.fields = problem.errors || [];
+    this.current = problem.current || null;
+    this.requestId = problem.request_id || requestId;
+    this.retryAfterMs = retryAfterMs;
+  }
+
+  /** True when sending the same request again later may succeed by itself. */
+  get isPassing() {
+    return this.status === 0 || this.status === 429 || this.status === 408 || this.status >= 502;
+  }
+}
+
+const observers = { answer: [], unauthenticated: [] };
+
+/** Hear about each answer `{seq, asOfMs, serverNowMs, isWrite}`; the freshness line lives on it. */
+export const onAnswer = (listener) => observers.answer.push(listener);
+
+/** Hear when a request finds the session ended. */
+export const onUnauthenticated = (listener) => observers.unauthenticated.push(listener);
+
+export const newKey = () =>
+  crypto.randomUUID?.() ?? [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, "0")).join("");
+
+export const api = {
+  get: (path, options) => request("GET", path, undefined, options),
+  post: (path, body = {}, { key = newKey(), ...options } = {}) => request("POST", path, body, { key, ...options }),
+  put: (path, body = {}, options) => request("PUT", path, body, options),
+  patch: (path, body, options) => request("PATCH", path, body, options),
+  delete: (path, options) => request("DELETE", path, undefined, options),
+};
+
+/** Open the event stream after a feed position; resolves to a byte reader. Raises ApiError. */
+export async function openEvents(afterSeq, signal) {
+  const headers = { Accept: "text/event-stream" };
+  if (afterSeq !== null) headers["Last-Event-ID"] = String(afterSeq);
+  const query = afterSeq === null ? "" : `?last_event_id=${afterSeq}`;
+  const response = await send(`/api/events${query}`, { headers, signal, cache: "no-store" });
+  if (!response.ok || !response.body) throw await problemOf(response);
+  return response.body.getReader();
+}
+
+async function request(method, path, body, { key, version, signal, quiet401 = false } = {}) {
+  const isWrite = method !== "GET";
+  const headers = { Accept: "application/json" };
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  if (key) headers["Idempotency-Key"] = key;
+  if (version !== undefined) headers["If-Match"] = `"${version}"`;
+  if (!isWrite && bookmark > 0) headers["GS-Bookmark"] = String(bookmark);
+
+  const deadline = AbortSignal.timeout(isWrite ? WRITE_TIMEOUT_MS : READ_TIMEOUT_MS);
+  const response = await send(`/api${path}`, {
+    method,
+    headers,
+    body: body === undefined ? undefined : JSON.stringify(body),
+    signal: signal ? anyOf(signal, deadline) : deadline,
+    cache: "no-store",
+  });
+  const { seq } = noteAnswer(response, isWrite);
+  if (response.ok) {
+    const data = response.status === 204 ? null : await readJson(response);
+    if (data !== null && seq !== null) seqs.set(data, seq);
+    return data;
+  }
+
+  const error = await problemOf(response);
+  if (error.code === "UNKNOWN_BOOKMARK" && bookmark > 0) {
+    rememberBookmark(0); // another history than the one we wrote to: ask again without it
+    return request(method, path, body, { key, version, signal, quiet401 });
+  }
+  if (error.status === 401 && !quiet401) for (const listener of observers.unauthenticated) listener();
+  throw error;
+}
+
+async function send(url, init) {
+  try {
+    return await fetch(url, { credentials: "same-origin", ...init });
+  } catch (cause) {
+    if (init.signal?.aborted && init.signal.reason?.name === "AbortError") throw cause;
+    throw new ApiError(0, { code: "OFFLINE", detail: "No answer came." });
+  }
+}
+
+async function readJson(response) {
+  try {
+    return await response.json();
+  } catch {
+    throw new ApiError(0, { code: "OFFLINE", detail: "The answer was cut off." });
+  }
+}
+
+async function problemOf(response) {
+  const seconds = Number(response.headers.get("Retry-After"));
+  const extras = {
+    retryAfterMs: Number.isFinite(seconds) && seconds > 0 ? seconds * 1000 : null,
+    requestId: response.headers.get("X-Request-ID"),
+  };
+  let problem = null;
+  try {
+    problem = await response.json();
+  } catch {
+    // a proxy's own page, or an answer that was cut off: the status says enough
+  }
+  const code = problem?.code || `HTTP_${response.status}`;
+  return new ApiError(response.status, { ...problem, code }, extras);
+}
+
+function noteAnswer(response, isWrite) {
+  const mark = Number(response.headers.get("GS-Bookmark"));
+  if (isWrite && mark > bookmark) rememberBookmark(mark);
+  const answer = {
+    seq: numberOrNull(response.headers.get("GS-Feed-Seq")),
+    asOfMs: timeOrNull(response.headers.get("GS-As-Of")),
+    serverNowMs: timeOrNull(response.headers.get("Date")),
+    ok: response.ok,
+    isWrite,
+  };
+  for (const listener of observers.answer) listener(answer);
+  return answer;
+}
+
+/** The feed position that an answer from `api` holds, or 0. */
+export const seqOf = (data) => seqs.get(data) ?? 0;
+
+const seqs = new WeakMap();
+let bookmark = readBookmark();
+
+function readBookmark() {
+  try {
+    return Number(sessionStorage.getItem(BOOKMARK_KEY)) || 0;
+  } catch {
+    return 0;
+  }
+}
+
+function rememberBookmark(mark) {
+  bookmark = mark;
+  try {
+    sessionStorage.setItem(BOOKMARK_KEY, String(mark));
+  } catch {
+    // kept in memory for this page at least
+  }
+}
+
+const numberOrNull = (text) => (text === null || text === "" ? null : Number(text));
+const timeOrNull = (text) => (text ? Date.parse(text) || null : null);
+
+function anyOf(...signals) {
+  const joined = new AbortController();
+  for (const signal of signals) {
+    if (signal.aborted) joined.abort(signal.reason);
+    else signal.addEventListener("abort", () => joined.abort(signal.reason), { once: true });
+  }
+  return joined.signal;
+}

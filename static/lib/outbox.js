@@ -1,0 +1,183 @@
+/**
+ * Messages on their way. Each waits on this device, under its own idempotency key, until the server has it: it survives
+ * a reload and a dead server, and the key makes the server take it once however often it is sent. Order is kept: one
+ * request at a time. Never drops a text by itself.
+ */
+
+import { api, newKey } from "./api.js";
+import { createStore } from "./store.js";
+import { notePrimary, noteSentAfterWait } from "./freshness.js";
+import { readStored, storedKeys, writeStored } from "./storage.js";
+import { explain } from "./problems.js";
+
+const FIRST_WAIT_MS = 1_000;
+const LONGEST_WAIT_MS = 20_000;
+const LOCK = "gs.outbox";
+
+/**
+ * `entries`: `{key, spaceId, content, createdAt, attempts, state: "sending"|"queued"|"failed", reason, messageId}` in
+ * sending order. `messageId` is set when the stream showed the message before the answer came.
+ */
+export const outbox = createStore({ entries: [] });
+
+let userId = null;
+let onSent = () => {};
+let running = false;
+let waitMs = FIRST_WAIT_MS;
+let wakeTimer = 0;
+
+const storagePrefix = () => `gs.outbox.${userId}.`;
+
+/** Take up what this person left on the device, and begin to send. `sent(message)` gets each stored message. */
+export function startOutbox(user, sent) {
+  userId = user;
+  onSent = sent;
+  outbox.set({ entries: loadAll() });
+  addEventListener("storage", onOtherTab);
+  flush();
+}
+
+/** Stop sending; what waits stays on the device for its writer. */
+export function stopOutbox() {
+  clearTimeout(wakeTimer);
+  removeEventListener("storage", onOtherTab);
+  userId = null;
+  outbox.set({ entries: [] });
+}
+
+export function enqueue(spaceId, content) {
+  const entry = { key: newKey(), spaceId, content, createdAt: Date.now(), attempts: 0, state: "sending", reason: null, messageId: null };
+  keep(entry);
+  outbox.set({ entries: [...outbox.get().entries, entry] });
+  flush();
+}
+
+/** Send a failed message again, under the same key. */
+export function sendAgain(key) {
+  change(key, { state: "queued", reason: null });
+  flush();
+}
+
+/** Take a message back before it goes out. Gives its text, or null when it is on its way. */
+export function takeBack(key) {
+  const entry = find(key);
+  if (!entry || entry.state === "sending") return null;
+  remove(key);
+  return entry.content;
+}
+
+/** Try everything that waits now: the line is back, or somebody pressed "Try now". */
+export function flush() {
+  clearTimeout(wakeTimer);
+  waitMs = FIRST_WAIT_MS;
+  run();
+}
+
+/** The stream shows one of our own messages: do not draw it twice while its answer is on the way. */
+export function claim(message) {
+  const entries = outbox.get().entries;
+  if (entries.some((entry) => entry.messageId === message.id)) return;
+  const entry = entries.find((e) => e.spaceId === message.space_id && e.messageId === null && e.content === message.content
+    && (e.attempts > 0 || e.state === "sending"));
+  if (entry) change(entry.key, { messageId: message.id });
+}
+
+async function run() {
+  if (running || userId === null) return;
+  running = true;
+  try {
+    if (navigator.locks) await navigator.locks.request(LOCK, { ifAvailable: true }, (lock) => (lock ? sendAll() : wakeLater(waitMs)));
+    else await sendAll();
+  } finally {
+    running = false;
+  }
+}
+
+async function sendAll() {
+  for (;;) {
+    const entry = outbox.get().entries.find((candidate) => candidate.state !== "failed");
+    if (!entry || userId === null) return;
+    const outcome = await sendOne(entry);
+    if (outcome !== "next") return;
+  }
+}
+
+async function sendOne(entry) {
+  const sender = userId;
+  const waited = entry.attempts > 0;
+  change(entry.key, { state: "sending", attempts: entry.attempts + 1 });
+  try {
+    const message = await api.post(`/spaces/${entry.spaceId}/messages`, { content: entry.content }, { key: entry.key });
+    if (userId !== sender) return "stop";
+    onSent(message);
+    remove(entry.key);
+    if (waited) noteSentAfterWait();
+    waitMs = FIRST_WAIT_MS;
+    return "next";
+  } catch (error) {
+    if (userId !== sender) return "stop";
+    if (error.code === "PRIMARY_UNAVAILABLE") notePrimary(false);
+    if (error.isPassing) {
+      change(entry.key, { state: "queued" });
+      queueRest();
+      wakeLater(error.retryAfterMs ?? waitMs);
+      waitMs = Math.min(LONGEST_WAIT_MS, waitMs * 2);
+      return "stop";
+    }
+    if (error.status === 401) {
+      change(entry.key, { state: "queued" });
+      return "stop";
+    }
+    change(entry.key, { state: "failed", reason: explain(error) });
+    return "next";
+  }
+}
+
+function queueRest() {
+  for (const entry of outbox.get().entries) if (entry.state === "sending") change(entry.key, { state: "queued" });
+}
+
+function wakeLater(delayMs) {
+  clearTimeout(wakeTimer);
+  wakeTimer = setTimeout(run, delayMs);
+}
+
+const find = (key) => outbox.get().entries.find((entry) => entry.key === key);
+
+function change(key, patch) {
+  const entries = outbox.get().entries.map((entry) => (entry.key === key ? { ...entry, ...patch } : entry));
+  keep(entries.find((entry) => entry.key === key));
+  outbox.set({ entries });
+}
+
+function remove(key) {
+  writeStored(storagePrefix() + key, undefined);
+  outbox.set({ entries: outbox.get().entries.filter((entry) => entry.key !== key) });
+}
+
+/* On the device each entry has its own key, so that two tabs never overwrite each other's. */
+
+function keep(entry) {
+  if (entry) writeStored(storagePrefix() + entry.key, entry);
+}
+
+function loadAll() {
+  return storedKeys(storagePrefix())
+    .map((key) => readStored(key, null))
+    .filter((entry) => entry?.key && entry.content)
+    .map(asWaiting)
+    .sort((a, b) => a.createdAt - b.createdAt);
+}
+
+/** Another tab added, sent or took back an entry. */
+function onOtherTab(event) {
+  if (!event.key?.startsWith(storagePrefix())) return;
+  const key = event.key.slice(storagePrefix().length);
+  const others = outbox.get().entries.filter((entry) => entry.key !== key);
+  const known = find(key);
+  const stored = event.newValue === null ? null : readStored(event.key, null);
+  if (stored === null) outbox.set({ entries: others });
+  else if (!known) outbox.set({ entries: [...others, asWaiting(stored)].sort((a, b) => a.createdAt - b.createdAt) });
+}
+
+const asWaiting = (entry) => ({ ...entry, state: entry.state === "failed" ? "failed" : "queued" });

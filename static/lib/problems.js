@@ -1,0 +1,38 @@
+/** What to tell a person when a request did not work: what happened, what is safe, what to do next. */
+
+const TEXTS = {
+  OFFLINE: "There is no connection to this place right now. Nothing is lost; try again in a moment.",
+  BAD_CREDENTIALS: "E-mail and password do not match. Check both.",
+  TOTP_REQUIRED: "Enter the 6 digits from your authenticator, or use a recovery code.",
+  SIGN_UP_CLOSED: "This place takes new members by invite. Ask the person who told you about it for a link.",
+  EMAIL_TAKEN: "There is an account with this e-mail already. Sign in instead.",
+  LAST_OWNER: "You are the only owner. Make someone else an owner first, then leave.",
+  STALE_VERSION: "Someone changed this while you wrote. Yours is kept here; look at theirs, then save again.",
+  PRIMARY_UNAVAILABLE: "Reading only at the moment: the primary does not answer. Nothing you wrote is lost; try again when it is back.",
+  REPLICA_BEHIND: "This instance is catching up. Try again in a few seconds.",
+  CROSS_ORIGIN: "This page was opened from another address than the server expects. Open it from its own address and try again.",
+};
+
+const STATUS_TEXTS = {
+  401: "You are signed out. Sign in again; what you wrote is kept on this device.",
+  403: "You cannot do this here. An organiser of the space can.",
+  404: "It is not there any more, or it is not yours to see.",
+  413: "That is too large. Send it in smaller pieces.",
+};
+
+/** One or two sentences for an ApiError. */
+export function explain(error) {
+  if (TEXTS[error.code]) return TEXTS[error.code];
+  if (error.status === 429) return `That was a lot at once. Try again in ${Math.ceil((error.retryAfterMs ?? 5000) / 1000)} s.`;
+  if (error.status === 422) return error.fields[0]?.message ?? error.detail;
+  if (STATUS_TEXTS[error.status]) return STATUS_TEXTS[error.status];
+  if (error.status === 409 && error.detail) return error.detail;
+  if (error.status === 503) return TEXTS.PRIMARY_UNAVAILABLE;
+  const reference = error.requestId ? ` Try again; if it stays, send this to the organiser: req ${error.requestId}` : " Try again.";
+  return `This did not work, and it is our fault.${reference}`;
+}
+
+/** The message for one field of a 422, or null. */
+export function fieldProblem(error, field) {
+  return error?.fields?.find((entry) => entry.field === field || entry.field.endsWith(`.${field}`))?.message ?? null;
+}

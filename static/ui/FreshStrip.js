@@ -1,0 +1,50 @@
+import { html } from "../vendor/preact.js";
+import { freshness, freshOf } from "../lib/freshness.js";
+import { outbox } from "../lib/outbox.js";
+import { useStore } from "../lib/store.js";
+import { ago, clock } from "../lib/time.js";
+import { capital, numberWord } from "../lib/words.js";
+import { Banner } from "./Banner.js";
+import { Button } from "./Button.js";
+
+/** The strip under a pane's head when the line is lost, the data is behind or the primary is away, and when it is back. */
+export function FreshStrip({ tryNow }) {
+  const state = useStore(freshness);
+  const waiting = useStore(outbox, ({ entries }) => entries.filter((entry) => entry.state !== "failed").length);
+  const fresh = freshOf(state);
+
+  if (fresh.kind === "offline") {
+    return html`
+      <${Banner} icon="cloud-off" action=${html`<${Button} small onClick=${tryNow}>Try now<//>`}>
+        <strong>You are offline.</strong> You see what this device had at ${clock(fresh.since)}. ${waitingWords(waiting)}
+      <//>`;
+  }
+  if (fresh.primaryAway) {
+    return html`
+      <${Banner} kind="warn" icon="cloud-off">
+        <strong>Reading only, since ${clock(fresh.since)}.</strong> The primary does not answer. What you write is kept on this device and
+        sent when it is back.
+      <//>`;
+  }
+  if (fresh.showBanner) {
+    return html`
+      <${Banner} icon="history">
+        <strong>As of ${ago(fresh.ageMs)}.</strong> Messages from others come a little late. Yours go out at once.
+      <//>`;
+  }
+  if (state.back) {
+    return html`<${Banner} kind="ok" icon="circle-check"><strong>Back.</strong> ${sentWords(state.back.sent)}<//>`;
+  }
+  return null;
+}
+
+function waitingWords(count) {
+  if (count === 0) return "What you write waits here and goes out by itself.";
+  const [noun, wait, go, they] = count === 1 ? ["message", "waits", "goes", "itself"] : ["messages", "wait", "go", "themselves"];
+  return `${capital(numberWord(count))} ${noun} ${wait} here and ${go} out by ${they}.`;
+}
+
+function sentWords(count) {
+  if (count === 0) return "Everything is up to date.";
+  return count === 1 ? "Your message is sent." : `Your ${count} messages are sent.`;
+}

@@ -1,0 +1,32 @@
+import { html, useEffect, useState } from "../vendor/preact.js";
+import { useStore } from "../lib/store.js";
+import { Icon } from "./Icon.js";
+import { dismissToast, toasts } from "./toasts.js";
+
+const SHOWN_MS = 8000;
+
+export function Toasts() {
+  const { items } = useStore(toasts);
+  return html`<div class="toasts" role="status">${items.map((item) => html`<${Toast} key=${item.id} item=${item} />`)}</div>`;
+}
+
+function Toast({ item }) {
+  const [held, setHeld] = useState(false);
+  useEffect(() => {
+    if (held) return undefined;
+    const timer = setTimeout(() => dismissToast(item.id), SHOWN_MS);
+    return () => clearTimeout(timer);
+  }, [held]);
+  const hold = () => setHeld(true);
+  const release = () => setHeld(false);
+  const act = () => {
+    dismissToast(item.id);
+    item.action.run();
+  };
+  return html`
+    <div class="toast" onMouseEnter=${hold} onMouseLeave=${release} onFocusIn=${hold} onFocusOut=${release}>
+      <${Icon} name=${item.icon} small />
+      <span>${item.text}</span>
+      ${item.action && html`<button class="btn btn-s" type="button" onClick=${act}>${item.action.label}</button>`}
+    </div>`;
+}
