@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 from groupspaces.errors import Forbidden, Unauthenticated
 
 from .context import Context
+from .decoding import require_closed
 from .principal import Principal
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -130,6 +131,10 @@ def operation(
     """
     if replay is not None and method != "POST":
         raise TypeError(f"{method} {path}: only a POST can be replayed")
+    if body is not None:
+        require_closed(body)
+    if query is not None:
+        require_closed(query, frozen=True)
 
     def declare(handler: Handler) -> Operation:
         return Operation(
