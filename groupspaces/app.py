@@ -10,6 +10,7 @@ import functools
 
 import msgspec
 
+from groupspaces.assets import static_dir
 from groupspaces.clock import SystemClock
 from groupspaces.db.database import Database
 from groupspaces.db.folder import DataFolder
@@ -26,7 +27,9 @@ from groupspaces.features.spaces import events as space_events
 from groupspaces.features.spaces import invites, members
 from groupspaces.live import Hub
 from groupspaces.ops import api as ops
+from groupspaces.ops import metrics
 from groupspaces.ops.health import Lifecycle
+from groupspaces.ops.metrics import Metrics
 from groupspaces.settings import Settings, ensure_secret
 from groupspaces.web import stream
 from groupspaces.web.activity import Activity
@@ -37,11 +40,12 @@ from groupspaces.web.cookies import SessionCookies
 from groupspaces.web.limits import Limiter
 from groupspaces.web.operations import Operation
 from groupspaces.web.proxies import TrustedProxies
+from groupspaces.web.static import ClientRoute
 from groupspaces.web.traffic import Traffic
 from scheduler.jobs import job_table
 from scheduler.scheduler import Scheduler
 
-FEATURES = (accounts, spaces, chat, stream, ops)
+FEATURES = (accounts, spaces, chat, stream, ops, metrics)
 EVENTS = (account_events, space_events, chat_events)
 
 
@@ -72,6 +76,8 @@ class Application:
         rules = SignUpRules(
             settings.auth.sign_up, self.setup_code, functools.partial(invites.find_admission, db)
         )
+        traffic = Traffic()
+        self._metrics = Metrics(db, self._hub, traffic)
         services = Services(
             settings=settings,
             clock=clock,
@@ -83,13 +89,21 @@ class Application:
             limiter=Limiter(settings.limits, clock),
             proxies=TrustedProxies(settings.server.trusted_proxies),
             activity=self._activity,
-            parts={Pages: pages, Passwords: Passwords(), SignUpRules: rules, Lifecycle: self._lifecycle},
+            parts={
+                Pages: pages,
+                Passwords: Passwords(),
+                SignUpRules: rules,
+                Lifecycle: self._lifecycle,
+                Metrics: self._metrics,
+            },
         )
-        self.asgi = application(services, operations(), (), Traffic())
+        client = ClientRoute(static_dir(), settings)
+        self.asgi = application(services, operations(), [client], traffic)
 
     async def start(self) -> None:
         """Open the database and begin the jobs. Raises a `SettingsError` when serving would be wrong."""
         await self._db.open()
+        self._metrics.loop_lag.start()
         self._scheduler.start()
 
     def drain(self) -> None:
@@ -101,6 +115,7 @@ class Application:
         """End jobs, then streams, then the database."""
         await self._scheduler.stop()
         await self._hub.close()
+        await self._metrics.loop_lag.close()
         await self._db.close()
 
     def _people_here(self) -> bool:
