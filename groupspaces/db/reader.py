@@ -132,6 +132,9 @@ def read_once(path: Path, sql: str, params: Sequence[Value] = ()) -> list[Row]:
 def _connect(path: Path, *, busy_timeout_ms: int) -> apsw.Connection:
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, statementcachesize=256)
     connection.set_busy_timeout(busy_timeout_ms)
+    # Plans never depend on the values bound. Otherwise SQLite (built with STAT4) prepares a join anew each time
+    # values are bound to it: 12 µs instead of 5 for a membership, measured 2026-11.
+    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
     connection.pragma("query_only", True)
     return connection
 
