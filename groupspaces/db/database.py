@@ -1,7 +1,7 @@
 """THE door to the data: read, write, wait for a position, status.
 
 Owns the local reads and hides the mode: in both, reads come from a local file; writes go to that same file
-(`standalone.py`) or to a libSQL primary in one round trip (`edge.py`). Features see `Database` and nothing behind it.
+(`standalone.py`) or to a libSQL primary in one round trip (`replicated.py`). Features see `Database` and nothing behind it.
 Never knows what the tables mean.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -25,7 +25,9 @@ from .standalone import Standalone
 from .status import Round, Status
 
 if TYPE_CHECKING:
-    from .edge import Edge
+    from .replicated import Replicated
+
+SyncListener = Callable[[float, bool], None]
 
 
 class Database:
@@ -37,6 +39,7 @@ class Database:
         self._folder = DataFolder(Path(settings.data.dir))
         self._reader = Reader(slow_query_ms=settings.log.slow_query_ms)
         self._follower = Follower(self._reader)
+        self._sync_listeners: list[SyncListener] = []
         self._behind = self._mode_of(settings)
 
     async def open(self) -> None:
@@ -116,17 +119,25 @@ class Database:
         """Tell `listener` of every change, on the loop and in feed order, before the writer's await returns."""
         self._follower.subscribe(listener)
 
+    def subscribe_syncs(self, listener: SyncListener) -> None:
+        """Tell `listener` of every attempt to fetch from the primary: how long it took, and whether it worked."""
+        self._sync_listeners.append(listener)
+
     def status(self) -> Status:
         """Tell where this instance stands; costs microseconds."""
         return self._behind.status(self._clock.now_ms())
 
-    def _mode_of(self, settings: Settings) -> Standalone | Edge:
+    def _mode_of(self, settings: Settings) -> Standalone | Replicated:
         if self.mode == "standalone":
             return Standalone(self._folder, self._reader, self._follower)
         # Imported late: standalone must start without the driver, and without paying for an HTTP client.
-        from .edge import Edge
+        from .replicated import Replicated
 
-        return Edge(self._folder, self._reader, self._follower, settings, self._clock)
+        def synced(duration_s: float, ok: bool) -> None:
+            for listener in self._sync_listeners:
+                listener(duration_s, ok)
+
+        return Replicated(self._folder, self._reader, self._follower, settings, self._clock, on_synced=synced)
 
 
 def _not_here_yet() -> Unavailable:

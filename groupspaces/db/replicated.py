@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import apsw
@@ -37,12 +37,20 @@ _FINGERPRINT_SQL = "SELECT value FROM deployment WHERE name = ?"
 _KEEP_FINGERPRINT_SQL = "INSERT INTO deployment (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING"
 
 
-class Edge:
+class Replicated:
     """What `Database` does when a primary is set."""
 
     def __init__(
-        self, folder: DataFolder, reader: Reader, follower: Follower, settings: Settings, clock: Clock
+        self,
+        folder: DataFolder,
+        reader: Reader,
+        follower: Follower,
+        settings: Settings,
+        clock: Clock,
+        *,
+        on_synced: Callable[[float, bool], None],
     ) -> None:
+        """`on_synced(duration_s, ok)` is called after each attempt to fetch."""
         self._reader = reader
         self._follower = follower
         self._settings = settings
@@ -63,6 +71,7 @@ class Edge:
             timeout_s=settings.replica.timeout_s,
             check=self._check_generation,
             on_generation=self._serve_generation,
+            on_synced=lambda result: on_synced(result.duration_ms / 1000, result.ok),
             now_ms=clock.now_ms,
         )
         self._replication = Replication(self._remote, self._replica, follower, clock)
