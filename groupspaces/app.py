@@ -7,6 +7,7 @@ and memberships where lower layers need them.
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import msgspec
 
@@ -31,7 +32,7 @@ from groupspaces.ops import metrics
 from groupspaces.ops.health import Lifecycle
 from groupspaces.ops.metrics import Metrics
 from groupspaces.settings import Settings, ensure_secret
-from groupspaces.web import stream
+from groupspaces.web import openapi, stream
 from groupspaces.web.activity import Activity
 from groupspaces.web.application import application
 from groupspaces.web.bookmarks import Bookmarks
@@ -51,7 +52,13 @@ EVENTS = (account_events, space_events, chat_events)
 
 def operations() -> tuple[Operation, ...]:
     """Return every operation of this version."""
-    return tuple(operation for feature in FEATURES for operation in feature.OPERATIONS)
+    own = tuple(operation for feature in FEATURES for operation in feature.OPERATIONS)
+    return (*own, *openapi.documentation(own))
+
+
+def openapi_document() -> dict[str, Any]:
+    """Return the OpenAPI document of this version; needs no settings."""
+    return openapi.document(operations())
 
 
 class Application:
@@ -78,6 +85,7 @@ class Application:
         )
         traffic = Traffic()
         self._metrics = Metrics(db, self._hub, traffic)
+        db.subscribe_syncs(lambda duration_s, ok: self._metrics.synced(duration_s, ok=ok))
         services = Services(
             settings=settings,
             clock=clock,

@@ -32,6 +32,8 @@ async def health(ctx: Context) -> Response:
     summary="Tell that the process runs",
     tag="health",
     returns=Alive,
+    rate="free",
+    needs_session=False,
 )
 async def live(ctx: Context) -> Response:
     """Answer 200 as long as the event loop turns; restarting helps only when this fails."""
@@ -45,6 +47,8 @@ async def live(ctx: Context) -> Response:
     summary="Tell whether to send traffic here",
     tag="health",
     returns=Alive,
+    rate="free",
+    needs_session=False,
 )
 async def ready(ctx: Context) -> Response:
     """Answer 200 when migrated, loaded and not draining, else 503."""
