@@ -21,6 +21,9 @@ Row = tuple[Value, ...]
 # on sqld 0.24 and on current SQLite (measured 2026-11).
 GUARD_SQL = "SELECT CASE WHEN changes() = 0 THEN json('refused') END"
 
+# The same for a query that must find a row.
+REQUIRED_SQL = "SELECT CASE WHEN NOT EXISTS ({query}) THEN json('refused') END"
+
 
 @dataclass(frozen=True, slots=True)
 class Statement:
@@ -39,15 +42,20 @@ class Batch:
     """Statements of one transaction, in order.
 
     `conflicts` maps a UNIQUE constraint as SQLite names it (`"space.slug"`, `"idempotency.user_id, idempotency.key"`)
-    to the error its violation means.
+    to the error its violation means. `requires` are queries that must find a row before anything is written, or their
+    `refused` is raised; they return nothing and do not count in `Written.rows`.
     """
 
     statements: Sequence[Statement]
     conflicts: Mapping[str, AppError] = field(default_factory=dict)
+    requires: Sequence[Statement] = ()
 
     def steps(self) -> list[Step]:
         """Return the flat list both primaries execute: every guarded statement is followed by its guard."""
-        steps: list[Step] = []
+        steps = [
+            Step(REQUIRED_SQL.format(query=required.sql), required.params, 0, required.refused)
+            for required in self.requires
+        ]
         for index, statement in enumerate(self.statements):
             steps.append(Step(statement.sql, statement.params, index, None))
             if statement.refused is not None:

@@ -21,7 +21,7 @@ import apsw
 from groupspaces.errors import SettingsError, Unavailable
 from groupspaces.logging_context import log
 
-from .batch import GUARD_SQL, Batch, Row, SequenceFailed, Value, Written, constraint_error
+from .batch import Batch, Row, SequenceFailed, Value, Written, constraint_error
 from .changes import is_record
 
 _log = logging.getLogger("groupspaces.db")
@@ -259,7 +259,7 @@ def _run_steps(connection: apsw.Connection, batch: Batch) -> Written:
                 seq = max(seq, cast(int, result[-1][0]))
             continue
         try:
-            connection.execute(GUARD_SQL).fetchall()
+            connection.execute(step.sql, tuple(step.params)).fetchall()
         except apsw.SQLError as error:
             raise _Refused(step.refused) from error
     return Written(seq, rows)

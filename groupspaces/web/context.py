@@ -8,7 +8,7 @@ a cookie, a header or another request.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar, cast
 
@@ -118,9 +118,13 @@ class Context:
     async def write(self, batch: Batch) -> Written:
         """Write a batch, once per Idempotency-Key, and remember its position for this person.
 
-        `Written.rows` has the batch's own statements first, in their order. Raises what `Database.write` raises; a
-        key that was used before ends the handler and answers with the first result.
+        `Written.rows` has the batch's own statements first, in their order. Raises what `Database.write` raises, and
+        Unauthenticated when the primary knows that the session has ended; a key that was used before ends the handler and
+        answers with the first result.
         """
+        if self.principal is not None:
+            standing = self.services.sessions.standing(self.principal)
+            batch = replace(batch, requires=(*batch.requires, standing))
         if self.idempotency is None:
             written = await self.services.db.write(batch)
         else:

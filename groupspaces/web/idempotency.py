@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from groupspaces.db.batch import Batch, Row, Statement, Value, Written
 from groupspaces.db.changes import NOW_MS
@@ -71,7 +71,9 @@ class IdempotencyKey:
         ]
         used = Conflict("This Idempotency-Key was used for another request.", code="IDEMPOTENCY_KEY_REUSED")
         try:
-            return await db.write(Batch(statements, {**batch.conflicts, _CONSTRAINT: used}))
+            return await db.write(
+                replace(batch, statements=statements, conflicts={**batch.conflicts, _CONSTRAINT: used})
+            )
         except Unavailable:
             raise
         except AppError as refusal:

@@ -6,6 +6,8 @@ from typing import Protocol
 
 import msgspec
 
+from groupspaces.db.batch import Statement
+
 
 class Principal(msgspec.Struct, frozen=True):
     """Who is signed in, as read from the session's row.
@@ -28,4 +30,8 @@ class Sessions(Protocol):
 
     async def find(self, token_hash: bytes) -> Principal | None:
         """Return whose unexpired session this is, or None; a suspended person has none. One local read."""
+        ...
+
+    def standing(self, principal: Principal) -> Statement:
+        """Return the query, with its refusal, that finds a row while the session stands: each write asks it."""
         ...

@@ -21,6 +21,7 @@ from groupspaces.clock import SystemClock
 from groupspaces.db.batch import Batch, Statement
 from groupspaces.db.changes import NOW_MS, audience_user, record, record_last
 from groupspaces.db.database import Database
+from groupspaces.errors import Unauthenticated
 from groupspaces.live import Hub
 from groupspaces.settings import Settings, load
 from groupspaces.web.activity import Activity
@@ -53,6 +54,10 @@ class _Sessions:
             return None
         user_id, session_id, name, username, is_operator, expires_at_ms = row
         return Principal(user_id, session_id, name, username, bool(is_operator), expires_at_ms)
+
+    def standing(self, principal: Principal) -> Statement:
+        query = "SELECT 1 FROM session WHERE id = ?"
+        return Statement(query, (principal.session_id,), refused=Unauthenticated("This session has ended."))
 
 
 class Site:

@@ -55,6 +55,10 @@ SELECT user.id, session.id, user.name, user.username, user.is_operator, session.
 FROM session JOIN user ON user.id = session.user_id
 WHERE session.token_hash = ? AND session.expires_at_ms > ? AND user.suspended_at_ms IS NULL"""
 
+_STANDING_SQL = f"""
+SELECT 1 FROM session JOIN user ON user.id = session.user_id
+WHERE session.id = ? AND session.expires_at_ms > {NOW_MS} AND user.suspended_at_ms IS NULL"""
+
 _LIST_SQL = f"""
 SELECT {_COLUMNS} FROM session
 WHERE user_id = ? AND id < ? AND expires_at_ms > ? ORDER BY id DESC LIMIT ?"""
@@ -90,6 +94,10 @@ class StoredSessions:
             return None
         user_id, session_id, name, username, is_operator, expires_at_ms = row
         return Principal(user_id, session_id, name, username, bool(is_operator), expires_at_ms)
+
+    def standing(self, principal: Principal) -> Statement:
+        """Return the query by which each write makes sure that its session stands: the local file may be behind."""
+        return Statement(_STANDING_SQL, (principal.session_id,), refused=_session_ended())
 
 
 def new_session(user_agent: str, days: int) -> NewSession:
@@ -149,7 +157,7 @@ async def one(read: Read, session_id: int) -> Session:
     """Return the caller's own session. Raises Unauthenticated when it has ended."""
     rows = await read(f"SELECT {_COLUMNS} FROM session WHERE id = ?", (session_id,))
     if not rows:
-        raise Unauthenticated("This session has ended. Sign in again.")
+        raise _session_ended()
     return session_of(rows[0], current=True)
 
 
@@ -165,6 +173,10 @@ def session_of(row: tuple[Any, ...], *, current: bool) -> Session:
     """Build a `Session` from the columns that each statement here returns."""
     session_id, user_agent, created_at_ms, expires_at_ms = row
     return Session(session_id, user_agent, rfc3339(created_at_ms), rfc3339(expires_at_ms), current)
+
+
+def _session_ended() -> Unauthenticated:
+    return Unauthenticated("This session has ended. Sign in again.")
 
 
 def _ending(user_id: int, session_id: int, *, refused: AppError | None) -> Batch:
