@@ -17,7 +17,14 @@ class Alive(msgspec.Struct, frozen=True):
 
 
 @operation(
-    "GET", "/api/health", access=PUBLIC, summary="Say how this instance is", tag="health", returns=Health
+    "GET",
+    "/api/health",
+    access=PUBLIC,
+    summary="Say how this instance is",
+    tag="health",
+    returns=Health,
+    rate="free",
+    needs_session=False,
 )
 async def health(ctx: Context) -> Response:
     """Answer 200 while reads work ("degraded" when the primary is away), 503 when they do not."""
