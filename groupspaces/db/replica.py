@@ -27,6 +27,7 @@ _log = logging.getLogger("groupspaces.db.replica")
 
 _DRIVER = "libsql_experimental"
 _CHECKPOINT_WAL_BYTES = 4 * 1024 * 1024
+_CHECKPOINT_PAUSE_S = 5.0
 _BACKOFF_S, _BACKOFF_MAX_S = 0.5, 10.0
 _CLOSE_TIMEOUT_S = 2.0
 _ORPHAN_TIMEOUT_S, _ORPHAN_PAUSE_S = 2.0, 0.1
@@ -119,6 +120,7 @@ class Replica:
         self._retry_at_s = 0.0
         self._backoff_s = _BACKOFF_S
         self._open_number = 0
+        self._checkpoint_at_s = 0.0
         self._position = ("", -1)
         self.state = ReplicaState()
 
@@ -329,14 +331,18 @@ class Replica:
                 await asyncio.sleep(_ORPHAN_PAUSE_S)
 
     async def _keep_wal_small(self) -> None:
-        """Checkpoint a WAL that has grown; one that cannot be now is tried again after the next sync."""
-        if self._child is None or self._generations.wal_bytes(self.state.generation) < _CHECKPOINT_WAL_BYTES:
+        """Checkpoint a WAL that has grown. One that a long read keeps busy is tried again later: trying takes a second."""
+        child, now_s = self._child, time.monotonic()
+        large = self._generations.wal_bytes(self.state.generation) >= _CHECKPOINT_WAL_BYTES
+        if child is None or not large or now_s < self._checkpoint_at_s:
             return
         try:
-            await self._child.order("checkpoint", timeout_s=self._timeout_s)
+            answer = await child.order("checkpoint", timeout_s=self._timeout_s)
         except ChildFailed as error:
             _log.warning("replica checkpoint failed", extra={"fields": {"error": str(error)}})
             await self._kill_child()
+        else:
+            self._checkpoint_at_s = now_s + (_CHECKPOINT_PAUSE_S if answer["busy"] else 0)
 
     async def _close_child(self) -> None:
         child, self._child = self._child, None
