@@ -52,13 +52,12 @@ EVENTS = (account_events, space_events, chat_events)
 
 def operations() -> tuple[Operation, ...]:
     """Return every operation of this version."""
-    own = tuple(operation for feature in FEATURES for operation in feature.OPERATIONS)
-    return (*own, *openapi.documentation(own))
+    return tuple(operation for feature in FEATURES for operation in feature.OPERATIONS)
 
 
 def openapi_document() -> dict[str, Any]:
     """Return the OpenAPI document of this version; needs no settings."""
-    return openapi.document(operations())
+    return openapi.document((*operations(), *openapi.documentation(operations())))
 
 
 class Application:
