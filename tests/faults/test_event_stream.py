@@ -7,7 +7,7 @@ import random
 import socket
 from collections.abc import Callable
 
-from tests.support.client import EventStream, Participant, expect
+from tests.support.client import Participant, expect
 from tests.support.server import Server
 from tests.support.wait import wait_until
 
@@ -33,7 +33,7 @@ async def test_a_stream_that_breaks_off_again_and_again_misses_nothing_and_repea
     while len(texts) < WRITERS * MESSAGES_EACH:
         async with reader.events(last_id) as stream:
             connections += 1
-            await _read_some(stream, chance.randint(1, 12), WRITERS * MESSAGES_EACH - len(texts))
+            await stream.wait_for_messages(min(chance.randint(1, 12), WRITERS * MESSAGES_EACH - len(texts)))
         # What had arrived when the line was cut is all this reader knows.
         ids += [event.id for event in stream.events if event.id is not None]
         texts += stream.contents()
@@ -145,12 +145,6 @@ async def test_a_stop_with_open_streams_is_quick_and_clean(standalone: Server, s
 async def _post_many(writer: Participant, space_id: int, number: int) -> None:
     for count in range(MESSAGES_EACH):
         await writer.message(space_id, f"{number}-{count}")
-
-
-async def _read_some(stream: EventStream, count: int, left: int) -> None:
-    await wait_until(
-        lambda: len(stream.contents()) >= min(count, left), 10.0, f"{min(count, left)} messages arrive"
-    )
 
 
 def _stream_that_is_not_read(server: Server, person: Participant) -> socket.socket:

@@ -217,6 +217,10 @@ class EventStream:
         assert event is not None
         return event
 
+    async def wait_for_messages(self, count: int, timeout_s: float = 10.0) -> None:
+        """Return when this many messages were announced here."""
+        await wait_until(lambda: len(self.contents()) >= count, timeout_s, f"{count} messages arrive")
+
     async def _read(self) -> None:
         headers = {} if self.last_id is None else {"Last-Event-ID": str(self.last_id)}
         timeout = httpx2.Timeout(TIMEOUT_S, read=60.0)
