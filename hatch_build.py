@@ -34,11 +34,8 @@ COPIES = {
 # groupspaces/assets.py looks in these places. An editable install has neither and uses the checkout's own files.
 WHEEL_FILES = {"static": "groupspaces/_static", "config.toml": "groupspaces/_config.toml"}
 
-# What an icon's paths inherit: the sprite repeats it because `<use>` takes nothing from the sprite's own root.
-SYMBOL_ATTRIBUTES = (
-    'viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="2" '
-    'stroke-linecap="round" stroke-linejoin="round"'
-)
+# Nothing about strokes: attributes here would win over what the page's `.i` hands down to `<use>`.
+SYMBOL_ATTRIBUTES = 'viewBox="0 0 24 24"'
 
 
 class AssetsError(Exception):

@@ -104,7 +104,7 @@ async function sendAll() {
 
 async function sendOne(entry) {
   const sender = userId;
-  const waited = entry.attempts > 0;
+  const waited = entry.state === "queued";
   change(entry.key, { state: "sending", attempts: entry.attempts + 1 });
   try {
     const message = await api.post(`/spaces/${entry.spaceId}/messages`, { content: entry.content }, { key: entry.key });

@@ -24,10 +24,11 @@ const STATUS_TEXTS = {
 export function explain(error) {
   if (TEXTS[error.code]) return TEXTS[error.code];
   if (error.status === 429) return `That was a lot at once. Try again in ${Math.ceil((error.retryAfterMs ?? 5000) / 1000)} s.`;
+  if (error.code.startsWith("INVITE_") && error.detail) return error.detail;
   if (error.status === 422) return error.fields[0]?.message ?? error.detail;
   if (STATUS_TEXTS[error.status]) return STATUS_TEXTS[error.status];
   if (error.status === 409 && error.detail) return error.detail;
-  if (error.status === 503) return TEXTS.PRIMARY_UNAVAILABLE;
+  if (error.status === 503 && error.detail) return error.detail;
   const reference = error.requestId ? ` Try again; if it stays, send this to the organiser: req ${error.requestId}` : " Try again.";
   return `This did not work, and it is our fault.${reference}`;
 }

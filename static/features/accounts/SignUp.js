@@ -40,7 +40,7 @@ export function SignUp({ query }) {
     setProblems({});
     try {
       await signUp({ ...values, name: values.name.trim(), email: values.email.trim(), setupCode: values.setupCode.trim(), invite: code });
-      navigate(code ? `/invite/${encodeURIComponent(code)}?join=yes` : "/", { replace: true });
+      navigate(preview ? `/spaces/${preview.space.id}` : "/", { replace: true });
     } catch (error) {
       setBusy(false);
       if (error.code === "SETUP_CODE_REQUIRED") setNeedsSetupCode(true);

@@ -2,6 +2,7 @@ import { Component, html } from "../../vendor/preact.js";
 import { clock } from "../../lib/time.js";
 import { Icon } from "../../ui/Icon.js";
 import { IconButton } from "../../ui/IconButton.js";
+import { isAbout } from "../spaces/spaces.js";
 import { MessageState } from "./MessageState.js";
 
 /** One message: its text as the server made it safe, its state, and the actions that fit. Draws again only when it changed. */
@@ -23,12 +24,12 @@ export class Message extends Component {
   /** The server's text is the same for everybody: which mention is ours is only known here. */
   markOwnMentions() {
     const { my } = this.props;
-    const mine = new Set([`@${my.username.toLowerCase()}`, "@all"]);
-    for (const at of this.text?.querySelectorAll(".mention") ?? []) at.classList.toggle("mention-you", mine.has(at.textContent.toLowerCase()));
+    const mine = new Set([String(my.id), "all"]);
+    for (const mention of this.text?.querySelectorAll(".mention") ?? []) mention.classList.toggle("mention-you", mine.has(mention.dataset.user));
   }
 
   render({ message, name, my, isMine, isSent, isEditing, actions, mayRemove }) {
-    const isAboutMe = !isMine && message.mentions.includes(my.id) && !message.deleted_at;
+    const isAboutMe = !isMine && isAbout(message, my.id) && !message.deleted_at;
     const classes = ["msg", isAboutMe && "msg-you", isEditing && "msg-editing", message.deleted_at && "msg-gone"].filter(Boolean).join(" ");
     return html`
       <article class=${classes} tabindex="-1" data-id=${message.key ?? message.id} data-state=${message.state ?? undefined}

@@ -11,7 +11,7 @@ import { usePaneHeading } from "../../ui/usePaneHeading.js";
 import { Door } from "../accounts/Door.js";
 import { session } from "../accounts/session.js";
 import { InviteCard, useInvite } from "./InviteCard.js";
-import { putSpace, spaceById } from "./spaces.js";
+import { putSpace } from "./spaces.js";
 
 /** The page behind an invite link. Signed out it leads through the door and back here with `?join=yes`. */
 export function AcceptInvite({ code, query }) {
@@ -25,7 +25,7 @@ export function AcceptInvite({ code, query }) {
     setBusy(true);
     setProblem(null);
     try {
-      await acceptInvite(code, preview.space.id);
+      putSpace(await api.post(`/invites/${encodeURIComponent(code)}/accept`));
       navigate(`/spaces/${preview.space.id}`, { replace: true });
     } catch (failure) {
       setBusy(false);
@@ -52,17 +52,6 @@ export function AcceptInvite({ code, query }) {
           <a class="btn btn-primary btn-wide" href=${`/sign-up?invite=${link}`}>Make an account and join</a>
           <a class="btn btn-line btn-wide" href=${`/sign-in?invite=${link}`}>Sign in and join</a>`}
     <//>`;
-}
-
-/** Join; a member already counts as joined. */
-async function acceptInvite(code, spaceId) {
-  if (spaceById(spaceId)) return;
-  try {
-    await api.post(`/invites/${encodeURIComponent(code)}/accept`);
-  } catch (error) {
-    if (error.code !== "ALREADY_MEMBER") throw error;
-  }
-  putSpace(await api.get(`/spaces/${spaceId}`));
 }
 
 function Refused({ error, retry, heading }) {

@@ -1,6 +1,6 @@
 import { html, useState } from "../../vendor/preact.js";
 import { explain } from "../../lib/problems.js";
-import { shortTime } from "../../lib/time.js";
+import { dayOf, shortTime } from "../../lib/time.js";
 import { Avatar } from "../../ui/Avatar.js";
 import { ConfirmDialog } from "../../ui/ConfirmDialog.js";
 import { Menu } from "../../ui/Menu.js";
@@ -36,7 +36,7 @@ export function MemberRow({ space, member, isMe, owners, actions }) {
       <${Avatar} user=${user} size="l" />
       <span class="line-main">
         <span class="clip"><span class="strong">${user.name}</span>${isMe && html` <span class="role">you</span>`}</span>
-        <span class="line-sub clip">@${user.username} · since ${shortTime(member.joined_at)}</span>
+        <span class="line-sub clip">@${user.username} · ${joinedWords(member.joined_at)}</span>
       </span>
       ${isOrganiser(role) && html`<span class="chip chip-space">${roleWord(role)}</span>`}
       ${items.some(Boolean) ? html`<${Menu} label=${`Actions for ${user.name}`} items=${items} />` : html`<span class="ib-gap"></span>`}
@@ -47,3 +47,5 @@ export function MemberRow({ space, member, isMe, owners, actions }) {
         <//>`}
     </li>`;
 }
+
+const joinedWords = (time) => (dayOf(time) === dayOf(Date.now()) ? "joined today" : `since ${shortTime(time)}`);

@@ -14,7 +14,7 @@ export function SpaceForm({ values, put, problems = {}, focusName = false }) {
     <${Preview} values=${values} />
     <${TextField} label="Name" name="name" maxlength="80" autocomplete="off" value=${values.name} onInput=${put("name")} error=${problems.name}
       data-autofocus=${focusName ? "" : undefined} />
-    <${TextArea} label="What is it for" optional rows="2" maxlength="500" value=${values.description} onInput=${put("description")}
+    <${TextArea} label="What is it for" optional rows="2" maxlength="1000" value=${values.description} onInput=${put("description")}
       error=${problems.description} hint="Members see it beside the chat, and people you invite see it before they join." />
     <${SignChoice} value=${values.emoji} onChange=${put("emoji")} problem=${problems.emoji} />
     <${HueChoice} value=${spaceHue(values).hue} onChange=${put("theme_color")} />`;

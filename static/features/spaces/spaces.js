@@ -96,7 +96,7 @@ export function countMessage(message, seq) {
   const isUnread = message.author.id !== me().id && message.id > (space.last_read_message_id ?? 0);
   if (isUnread && seq > space.countedSeq) {
     patch.unread_count = space.unread_count + 1;
-    patch.mention_count = space.mention_count + (message.mentions.includes(me().id) ? 1 : 0);
+    patch.mention_count = space.mention_count + (isAbout(message, me().id) ? 1 : 0);
   }
   patchSpace(space.id, patch);
 }
@@ -120,6 +120,9 @@ export function recount(id) {
     }
   }, RECOUNT_MS));
 }
+
+/** Does a message mention somebody, by name or by @all? */
+export const isAbout = (message, userId) => message.mentions_all === true || message.mentions.includes(userId);
 
 const lastMessage = (message) => ({
   id: message.id,
