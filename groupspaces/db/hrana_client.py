@@ -78,10 +78,10 @@ class HranaClient:
             httpx2.PoolTimeout,
             httpx2.UnsupportedProtocol,
         ) as error:
-            raise NotReached(f"no connection to the primary: {error or type(error).__name__}") from error
+            raise NotReached(f"no connection to the primary: {str(error) or type(error).__name__}") from error
         except (httpx2.HTTPError, httpx2.StreamError) as error:
             raise OutcomeUnknown(
-                f"the connection to the primary broke: {error or type(error).__name__}"
+                f"the connection to the primary broke: {str(error) or type(error).__name__}"
             ) from error
 
     async def close(self) -> None:

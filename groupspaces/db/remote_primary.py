@@ -1,8 +1,7 @@
 """The primary of replica mode: a libSQL server elsewhere, one round trip for a write.
 
 Owns the queue of waiting writes and the senders that combine them into pipeline requests, each write a transaction of
-its own; the deadline of everyone who waits; and the knowledge whether the primary can be reached. While it is known to
-be away everybody is told at once, and a probe in the background notices its return.
+its own; and the deadline of everyone who waits. While the primary is known to be away everybody is told at once.
 Sends again only what provably never reached the primary. Never reads or writes the replica.
 """
 
@@ -11,26 +10,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-import apsw
-
 from groupspaces.errors import AppError, Unavailable
+from groupspaces.logging_context import log
 
 from . import hrana
 from .batch import Batch, ConstraintViolation, Row, SequenceFailed, Statement, Value, Written
 from .hrana import GarbledAnswer, Lineage, LineageMismatch, PrimaryBusy, PrimaryError
 from .hrana_client import HranaClient, NoAnswer, NotReached, Refused, Rejected, RequestFailed
+from .reachability import Reachability
+from .script import split_script
 
 __all__ = ["LineageMismatch", "PrimaryError", "RemotePrimary"]
 
 T = TypeVar("T")
-
-# What is left between and after statements: comments, white space, a lone semicolon.
-_NO_STATEMENT = re.compile(r"(--[^\n]*(\n|$)|[\s;])*")
 
 _log = logging.getLogger("groupspaces.db.primary")
 
@@ -46,13 +42,12 @@ _MAX_READS = 4
 
 RETRY_AFTER_S = 2.0
 _RECONNECT_PAUSE_S = 0.1
-# A primary that restarts is back within this time: who writes meanwhile waits instead of being refused.
-_RESTART_S = 1.0
-_PROBE_PAUSE_S, _PROBE_PAUSE_MAX_S, _PROBE_TIMEOUT_S = 0.25, 2.0, 2.0
+_PROBE_TIMEOUT_S = 2.0
 # Takes the write lock and gives it back: what a read-only token and a full disk would not allow.
 _PROBE = Batch([Statement("SELECT 1")])
 
 _NOTHING_SAVED = "The primary cannot be reached right now, so nothing was saved. Try again shortly."
+_NO_ANSWER = "The primary cannot be reached right now. Try again shortly."
 _UNKNOWN = (
     "The primary did not answer, so it is not known whether this was saved. "
     "Try again with the same Idempotency-Key, which cannot do it twice."
@@ -70,16 +65,6 @@ class _Waiting:
     future: asyncio.Future[Written]
     sent: bool = False
     alone: bool = False
-
-
-@dataclass(slots=True)
-class _Outage:
-    since: float
-    reason: str
-    refused: bool
-    # It hangs or refuses us: nothing that is sent now could succeed.
-    lasting: bool
-    probe: asyncio.Task[None] | None = None
 
 
 def _nothing(*_: object) -> None: ...
@@ -112,29 +97,28 @@ class RemotePrimary:
         self._timeout_s = timeout_s
         self._lineage = lineage
         self._on_lineage_mismatch = on_lineage_mismatch
-        self._on_reachable = on_reachable
         self._queue: dict[int, _Waiting] = {}
         self._queue_bytes = 0
         self._work = asyncio.Event()
         self._reads = asyncio.Semaphore(_MAX_READS)
         self._senders: set[asyncio.Task[None]] = set()
-        self._outage: _Outage | None = None
+        self._reachability = Reachability(self._probe, on_reachable)
         self._closed = False
 
     @property
     def reachable(self) -> bool:
         """False from the first failed request until one succeeds; True before the first."""
-        return self._outage is None
+        return self._reachability.reachable
 
     @property
     def refused(self) -> bool:
         """True while the primary answers but does not accept our token."""
-        return self._outage is not None and self._outage.refused
+        return self._reachability.refused
 
     @property
     def last_error(self) -> str | None:
         """Why the primary is not reachable, for the operator; None while it is."""
-        return self._outage.reason if self._outage else None
+        return self._reachability.reason
 
     @property
     def queue_length(self) -> int:
@@ -149,12 +133,11 @@ class RemotePrimary:
     async def close(self) -> None:
         """Stop. Whoever still waits gets Unavailable."""
         self._closed = True
-        tasks = set(self._senders)
-        if self._outage and self._outage.probe:
-            tasks.add(self._outage.probe)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        senders = set(self._senders)
+        for sender in senders:
+            sender.cancel()
+        await asyncio.gather(*senders, return_exceptions=True)
+        await self._reachability.close()
         self._fail_queue()
         await self._client.close()
 
@@ -166,7 +149,7 @@ class RemotePrimary:
         when the outcome is unknown. Raises ValueError for values that no database could take.
         """
         steps = hrana.encode_steps(batch)
-        self._refuse_while_away()
+        self._refuse_while_away(_NOTHING_SAVED)
         if len(self._queue) >= MAX_QUEUE_LENGTH or self._queue_bytes + len(steps) > MAX_QUEUE_BYTES:
             raise Unavailable("Too many writes are waiting. Try again.", code="OVERLOADED", retry_after_s=1)
         loop = asyncio.get_running_loop()
@@ -185,12 +168,12 @@ class RemotePrimary:
     async def read(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:
         """Ask the primary itself: one round trip. Raises PrimaryError or Unavailable within `timeout_s`."""
         [result] = await self._ask([hrana.query(sql, params)], self._timeout_s)
-        return self._told(lambda: hrana.rows(result))
+        return _told(lambda: hrana.rows(result))
 
     async def read_asserting_lineage(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:
         """Ask the primary if it has our history: one round trip. Raises LineageMismatch besides what `read` does."""
         [result] = await self._ask([hrana.asserted_query(sql, params, self._lineage())], self._timeout_s)
-        return self._told(lambda: hrana.asserted_rows(result))
+        return _told(lambda: hrana.asserted_rows(result))
 
     async def sequence(self, sql: str, *, timeout_s: float = 60.0) -> None:
         """Run a script in one transaction, which this adds around it. Raises SequenceFailed or Unavailable."""
@@ -199,7 +182,7 @@ class RemotePrimary:
         request = hrana.transaction(hrana.encode_steps(batch), len(batch.steps()), None)
         [result] = await self._ask([request], timeout_s)
         try:
-            self._told(lambda: hrana.written(result, batch))
+            _told(lambda: hrana.written(result, batch))
         except (PrimaryError, ConstraintViolation) as error:
             raise SequenceFailed(str(error)) from error
 
@@ -239,7 +222,7 @@ class RemotePrimary:
         self._senders.discard(task)
         if not self._closed and not task.cancelled():
             # A fault of ours met one request; those who wait for the next need a sender all the same.
-            _log.error("primary sender failed", exc_info=task.exception())
+            log(_log, logging.ERROR, "primary sender failed", exc_info=task.exception())
             self._start_sender()
 
     async def _send_forever(self) -> None:
@@ -266,15 +249,15 @@ class RemotePrimary:
             body = await self._client.post(requests, give_up_at=give_up_at)
             results = hrana.results(body, len(group))
         except NotReached as failure:
-            self._note_outage(failure)
+            self._note_failure(failure)
             await self._send_again(group, give_up_at)
         except Rejected as failure:
             self._isolate(group, failure)
         except (RequestFailed, GarbledAnswer) as failure:
-            self._note_outage(failure)
+            self._note_failure(failure)
             self._fail(group, _NOTHING_SAVED if isinstance(failure, Refused) else _UNKNOWN)
         else:
-            self._end_outage()
+            self._reachability.worked()
             self._give_outcomes(group, results)
 
     def _give_outcomes(self, group: list[_Waiting], results: Sequence[hrana.Result]) -> None:
@@ -335,92 +318,52 @@ class RemotePrimary:
     # --- questions ---
 
     async def _ask(self, requests: Sequence[bytes], timeout_s: float) -> list[hrana.Result]:
-        self._refuse_while_away()
+        self._refuse_while_away(_NO_ANSWER)
         give_up_at = asyncio.get_running_loop().time() + timeout_s
         try:
             async with asyncio.timeout_at(give_up_at):
                 await self._reads.acquire()
         except TimeoutError as error:
-            raise _unavailable(_NOTHING_SAVED) from error
+            raise _unavailable(_NO_ANSWER) from error
         try:
             body = await self._client.post(requests, give_up_at=give_up_at)
             results = hrana.results(body, len(requests))
         except Rejected as failure:
             raise PrimaryError("REJECTED", str(failure)) from failure
         except (RequestFailed, GarbledAnswer) as failure:
-            self._note_outage(failure)
-            certain = isinstance(failure, NotReached | Refused)
-            raise _unavailable(_NOTHING_SAVED if certain else _UNKNOWN, failure) from failure
+            self._note_failure(failure)
+            raise _unavailable(_NO_ANSWER, failure) from failure
         finally:
             self._reads.release()
-        self._end_outage()
+        self._reachability.worked()
         return results
 
     # --- reachable or not ---
 
-    def _refuse_while_away(self) -> None:
+    def _refuse_while_away(self, detail: str) -> None:
         """Tell at once what waiting would tell late. Raises Unavailable."""
-        outage = self._outage
-        if self._closed or (outage and (outage.lasting or _now() - outage.since > _RESTART_S)):
-            raise _unavailable(_NOTHING_SAVED)
+        if self._closed or self._reachability.hopeless:
+            raise _unavailable(detail)
 
-    def _note_outage(self, failure: Exception) -> None:
-        lasting = isinstance(failure, NoAnswer | Refused)
-        outage, self._outage = (
-            self._outage,
-            _Outage(_now(), str(failure), isinstance(failure, Refused), lasting),
-        )
-        if outage is not None:
-            self._outage.since, self._outage.probe = outage.since, outage.probe
-        elif not self._closed:
-            self._outage.probe = asyncio.create_task(self._probe_until_back(), name="primary probe")
-            _log.warning("primary unreachable", extra={"fields": {"reason": str(failure)}})
-            self._on_reachable(False)
-        if lasting:
+    def _note_failure(self, failure: Exception) -> None:
+        if self._closed:
+            return
+        self._reachability.failed(failure)
+        if isinstance(failure, NoAnswer | Refused):
             self._fail_queue()
 
-    def _end_outage(self) -> None:
-        outage, self._outage = self._outage, None
-        if outage is None:
-            return
-        if outage.probe is not None and outage.probe is not asyncio.current_task():
-            outage.probe.cancel()
-        _log.info("primary reachable again", extra={"fields": {"away_s": round(_now() - outage.since, 1)}})
-        self._on_reachable(True)
-
-    async def _probe_until_back(self) -> None:
-        pause_s = _PROBE_PAUSE_S
-        request = hrana.transaction(hrana.encode_steps(_PROBE), 1, None)
-        while self._outage is not None:
-            await asyncio.sleep(pause_s * random.uniform(0.5, 1))  # noqa: S311
-            pause_s = min(pause_s * 2, _PROBE_PAUSE_MAX_S)
-            try:
-                body = await self._client.post([request], give_up_at=_now() + _PROBE_TIMEOUT_S)
-                hrana.written(hrana.results(body, 1)[0], _PROBE)
-            except (RequestFailed, GarbledAnswer, PrimaryBusy, PrimaryError) as failure:
-                self._note_outage(failure)
-            else:
-                self._end_outage()
-
-    def _told(self, read: Callable[[], T]) -> T:
-        """Read an answer; what the primary could not do now is Unavailable."""
-        try:
-            return read()
-        except (PrimaryBusy, GarbledAnswer) as error:
-            raise _unavailable(_NOTHING_SAVED, error) from error
+    async def _probe(self) -> None:
+        request = hrana.transaction(hrana.encode_steps(_PROBE), len(_PROBE.steps()), None)
+        body = await self._client.post([request], give_up_at=_now() + _PROBE_TIMEOUT_S)
+        hrana.written(hrana.results(body, 1)[0], _PROBE)
 
 
-def split_script(sql: str) -> list[str]:
-    """Take a script apart at the semicolons that end statements: not those in texts, comments and triggers."""
-    statements: list[str] = []
-    begun = ""
-    for piece in re.split(r"(?<=;)", sql):
-        begun += piece
-        if apsw.complete(begun):
-            statements.append(begun.strip())
-            begun = ""
-    statements.append(begun.strip())
-    return [statement for statement in statements if _NO_STATEMENT.fullmatch(statement) is None]
+def _told(read: Callable[[], T]) -> T:
+    """Read an answer; what the primary could not do now is Unavailable."""
+    try:
+        return read()
+    except (PrimaryBusy, GarbledAnswer) as error:
+        raise _unavailable(_NO_ANSWER, error) from error
 
 
 def _settle(waiting: _Waiting, error: Exception) -> None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from groupspaces.errors import SettingsError
+from groupspaces.logging_context import log
 
 from .generations import Generations
 from .hrana import http_url
@@ -154,7 +155,7 @@ class Replica:
         try:
             await self._close_child()
         except ChildFailed as error:
-            _log.warning("replica child was killed at the end", extra={"fields": {"error": str(error)}})
+            log(_log, logging.WARNING, "replica child was killed at the end", error=str(error))
         for waiter in self._waiters:
             waiter.cancel()
 
@@ -222,7 +223,7 @@ class Replica:
         self.end_backoff()
         state = self.state
         if state.last_error is not None:
-            _log.info("replica syncs again", extra={"fields": {"generation": state.generation}})
+            log(_log, logging.INFO, "replica syncs again", generation=state.generation)
         state.last_ok_monotonic_s = started_s
         state.last_sync_at_ms = self._now_ms()
         state.last_sync_ms = (time.monotonic() - started_s) * 1000
@@ -237,7 +238,7 @@ class Replica:
         text = str(error) or type(error).__name__
         if state.last_error is None:
             unexpected = error if not isinstance(error, ChildFailed | GenerationRefused) else None
-            _log.warning("replica does not sync", extra={"fields": {"error": text}}, exc_info=unexpected)
+            log(_log, logging.WARNING, "replica does not sync", error=text, exc_info=unexpected)
         if any(word in text for word in _DAMAGED) and state.rebuild_reason is None:
             state.rebuild_reason = f"the replica is damaged: {text}"
         state.last_error = text
@@ -265,7 +266,7 @@ class Replica:
         if before[0] and before[0] != self._position[0]:
             # A primary that crashed does this. Its new log begins with one transaction that holds everything, so that
             # readers go from the old state to the newest in one step (measured 2026-11, sqld 0.24.32).
-            _log.info("the primary began a new log", extra={"fields": {"frame_no": self._position[1]}})
+            log(_log, logging.INFO, "the primary began a new log", frame_no=self._position[1])
         return before != self._position or self._position[1] < 0
 
     async def _fill_generation(self) -> None:
@@ -288,7 +289,7 @@ class Replica:
         await self._serve(number)
         self.state.rebuild_reason = None
         self._generations.remove_others(number)
-        _log.info("replica generation", extra={"fields": {"generation": number, "reason": reason}})
+        log(_log, logging.INFO, "replica generation", generation=number, reason=reason)
 
     async def _may_serve(self, number: int) -> bool:
         """Tell whether an existing generation can be shown, be it only until a new one is there."""
@@ -298,9 +299,7 @@ class Replica:
         try:
             await self._check(self._generations.database(number))
         except GenerationRefused as refused:
-            _log.warning(
-                "replica is not served", extra={"fields": {"generation": number, "reason": str(refused)}}
-            )
+            log(_log, logging.WARNING, "replica is not served", generation=number, reason=str(refused))
             return False
         return True
 
@@ -339,7 +338,7 @@ class Replica:
         try:
             answer = await child.order("checkpoint", timeout_s=self._timeout_s)
         except ChildFailed as error:
-            _log.warning("replica checkpoint failed", extra={"fields": {"error": str(error)}})
+            log(_log, logging.WARNING, "replica checkpoint failed", error=str(error))
             await self._kill_child()
         else:
             self._checkpoint_at_s = now_s + (_CHECKPOINT_PAUSE_S if answer["busy"] else 0)
