@@ -1,0 +1,45 @@
+"""Run benchmarks by name, or all of them: `python -m tests.bench [name …]`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from tests.bench import read_page
+from tests.bench.report import Report
+
+Benchmark = Callable[[Path, Report], Awaitable[None]]
+
+BENCHMARKS: dict[str, Benchmark] = {
+    "read": read_page.run,
+}
+
+
+async def main(names: list[str]) -> None:
+    """Run each benchmark in a folder of its own, then print the summary."""
+    report = Report()
+    began_s = time.monotonic()
+    print(
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}; "
+        f"load average {os.getloadavg()[0]:.1f} (other work on this machine makes all times longer; ratios share it)"
+    )
+    for name in names:
+        with tempfile.TemporaryDirectory(prefix=f"groupspaces-bench-{name}-") as folder:
+            await BENCHMARKS[name](Path(folder), report)
+    report.summary()
+    print(f"\ntook {time.monotonic() - began_s:.0f} s")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Print figures, as ratios.")
+    parser.add_argument("names", nargs="*", metavar="name", help=f"one or more of {', '.join(BENCHMARKS)}")
+    chosen: list[str] = parser.parse_args().names or list(BENCHMARKS)
+    if unknown := [name for name in chosen if name not in BENCHMARKS]:
+        parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+    asyncio.run(main(chosen))
