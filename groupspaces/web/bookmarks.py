@@ -45,12 +45,14 @@ class Bookmarks:
 
     async def hold(
         self, headers: Mapping[bytes, bytes], principal: Principal | None, *, private: bool
-    ) -> None:
-        """Return when local reads include what this caller must see.
+    ) -> Status:
+        """Return where this instance stands, as soon as local reads include what this caller must see.
 
         Raises Invalid (`UNKNOWN_BOOKMARK`, or a header that is no number) and Unavailable (`REPLICA_BEHIND`).
         """
         status = self._db.status()
+        if b"gs-bookmark" not in headers and not self._written and self._db.mode == "standalone":
+            return status  # nothing to wait for: the way of almost every read
         wanted = _whole_number(headers, b"gs-bookmark", "GS-Bookmark")
         if wanted is not None and wanted > status.seq:
             await self._db.wait_for(wanted)
@@ -58,14 +60,7 @@ class Bookmarks:
             await self._include_own(principal, status)
         if self._db.mode == "replica":
             await self._within(_whole_number(headers, b"gs-max-stale", "GS-Max-Stale"), private=private)
-
-    def freshness(self) -> list[tuple[bytes, bytes]]:
-        """Return the headers that say how fresh an answer made now is."""
-        status = self._db.status()
-        headers = [(b"gs-feed-seq", b"%d" % status.seq)]
-        if status.as_of_ms is not None:
-            headers.append((b"gs-as-of", rfc3339(status.as_of_ms).encode()))
-        return headers
+        return self._db.status()
 
     async def _include_own(self, principal: Principal, status: Status) -> None:
         user_id = principal.user_id
@@ -94,6 +89,14 @@ class Bookmarks:
         """Seconds since this instance was known to be equal; before the first time, since it started."""
         lag_ms = self._db.status().lag_ms
         return self._clock.monotonic_s() - self._started_s if lag_ms is None else lag_ms / 1000
+
+
+def freshness(status: Status) -> list[tuple[bytes, bytes]]:
+    """Return the headers that say how fresh an answer made in this state is."""
+    headers = [(b"gs-feed-seq", b"%d" % status.seq)]
+    if status.as_of_ms is not None:
+        headers.append((b"gs-as-of", rfc3339(status.as_of_ms).encode()))
+    return headers
 
 
 def _whole_number(headers: Mapping[bytes, bytes], name: bytes, shown: str) -> int | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 MIN_BYTES = 1024
 
@@ -30,12 +30,10 @@ class Compression:
         self._done_bytes = 0
 
     @staticmethod
-    def accepted(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    def accepted(headers: Mapping[bytes, bytes]) -> bool:
         """Tell whether the client takes gzip."""
-        return any(
-            name == b"accept-encoding" and b"gzip" in value and b"gzip;q=0" not in value
-            for name, value in headers
-        )
+        accepted = headers.get(b"accept-encoding", b"")
+        return b"gzip" in accepted and b"gzip;q=0" not in accepted
 
     @staticmethod
     def suits(headers: Headers) -> bool:

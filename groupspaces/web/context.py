@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, TypeVar, cast
 
 from starlette.requests import Request
@@ -52,7 +51,7 @@ class Services:
     parts: Mapping[type[Any], Any] = field(default_factory=dict)  # what one feature keeps, by its type
 
 
-@dataclass
+@dataclass(slots=True)
 class Context:
     """One request while it is handled.
 
@@ -82,7 +81,7 @@ class Context:
     def now_ms(self) -> int:
         return self.services.clock.now_ms()
 
-    @cached_property
+    @property
     def request(self) -> Request:
         """The request as Starlette sees it, for raw operations."""
         return Request(self.scope, self.receive)

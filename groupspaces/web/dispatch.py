@@ -19,7 +19,7 @@ from groupspaces.db.database import Database
 from groupspaces.errors import NotFound, Unauthenticated
 
 from .auth import Authenticator, SameOrigin, look_again
-from .bookmarks import Bookmarks
+from .bookmarks import Bookmarks, freshness
 from .context import Context, Services
 from .decoding import BodyDecoder, QueryDecoder, check_media_type, path_parameter, read_body
 from .idempotency import HEADER as IDEMPOTENCY_HEADER
@@ -29,6 +29,7 @@ from .operations import Operation
 from .problems import MethodNotAllowed
 from .proxies import TrustedProxies, limit_key
 
+HEADERS = "groupspaces.headers"  # in the scope: the request's headers as a dict, made by the edge
 REQUEST_ID = "groupspaces.request_id"  # in the scope: set by the edge for those inside it
 ROUTE = "groupspaces.route"  # in the scope: the template that matched, for metrics and the log
 PAGE = "groupspaces.page"  # in the scope: the answer is shown as a page, or is part of one
@@ -36,6 +37,7 @@ ANSWER_HEADERS = "groupspaces.answer_headers"  # in the scope: what an error ans
 
 Headers = list[tuple[bytes, bytes]]
 
+_MAX_FOUND = 4096
 _NO_STORE = (b"cache-control", b"no-store")
 _encode = msgspec.json.Encoder().encode
 
@@ -74,6 +76,7 @@ class OperationTable(BaseRoute):
 
     def __init__(self, operations: Iterable[Operation], services: Services) -> None:
         self._root = Node()
+        self._found: dict[str, tuple[Node, tuple[str, ...]]] = {}
         for operation in operations:
             self._add(operation)
         self._handling = _Handling(services)
@@ -94,9 +97,20 @@ class OperationTable(BaseRoute):
             raise MethodNotAllowed(_allow(node))
         await self._handling.run(call, values, scope, receive, send)
 
-    def find(self, path: str) -> tuple[Node, list[str]] | None:
-        """Return the place of a path and the texts of its parameters; a fixed segment wins over a parameter."""
-        return _walk(self._root, path.split("/"), 1, [])
+    def find(self, path: str) -> tuple[Node, tuple[str, ...]] | None:
+        """Return the place of a path and the texts of its parameters; a fixed segment wins over a parameter.
+
+        Paths that were asked for lately are remembered: finding one again is a dictionary look-up.
+        """
+        found = self._found.get(path)
+        if found is None:
+            found = _walk(self._root, path.split("/"), 1, ())
+            if found is None:
+                return None
+            if len(self._found) >= _MAX_FOUND:
+                self._found.clear()
+            self._found[path] = found
+        return found
 
     def _add(self, operation: Operation) -> None:
         node = self._root
@@ -126,9 +140,11 @@ class _Handling:
         self._authenticator = Authenticator(services)
         self._origin = SameOrigin(services.settings.public_url, services.proxies)
 
-    async def run(self, call: Call, values: list[str], scope: Scope, receive: Receive, send: Send) -> None:
+    async def run(
+        self, call: Call, values: tuple[str, ...], scope: Scope, receive: Receive, send: Send
+    ) -> None:
         operation = call.operation
-        headers: dict[bytes, bytes] = dict(scope["headers"])
+        headers: dict[bytes, bytes] = scope[HEADERS]
         answer_headers: Headers = []
         scope[ANSWER_HEADERS] = answer_headers
         if not call.is_read:
@@ -137,8 +153,8 @@ class _Handling:
         if principal is None and call.is_private:
             raise Unauthenticated("Sign in first.")
         if call.is_read:
-            await self._bookmarks.hold(headers, principal, private=call.is_private)
-            answer_headers += self._bookmarks.freshness()
+            status = await self._bookmarks.hold(headers, principal, private=call.is_private)
+            answer_headers += freshness(status)
         ctx = Context(
             services=self._services,
             scope=scope,
@@ -259,7 +275,9 @@ def _account_of(ctx: Context, arguments: list[Any]) -> str | None:
     return None if ctx.principal is None else str(ctx.principal.user_id)
 
 
-def _walk(node: Node, segments: list[str], index: int, values: list[str]) -> tuple[Node, list[str]] | None:
+def _walk(
+    node: Node, segments: list[str], index: int, values: tuple[str, ...]
+) -> tuple[Node, tuple[str, ...]] | None:
     if index == len(segments):
         return (node, values) if node.calls else None
     segment = segments[index]
@@ -267,7 +285,7 @@ def _walk(node: Node, segments: list[str], index: int, values: list[str]) -> tup
     if child is not None and (found := _walk(child, segments, index + 1, values)) is not None:
         return found
     if node.parameter is not None and segment:
-        return _walk(node.parameter, segments, index + 1, [*values, segment])
+        return _walk(node.parameter, segments, index + 1, (*values, segment))
     return None
 
 

@@ -22,7 +22,7 @@ from groupspaces.settings import Settings
 
 from .compression import Compression
 from .decoding import ClientGone
-from .dispatch import ANSWER_HEADERS, PAGE, REQUEST_ID, ROUTE
+from .dispatch import ANSWER_HEADERS, HEADERS, PAGE, REQUEST_ID, ROUTE
 from .problems import send_problem
 from .traffic import Traffic
 
@@ -56,7 +56,9 @@ class Edge:
             await self._app(scope, receive, send)
             return
         started_s = perf_counter()
-        request_id = self._request_id(scope["headers"])
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        scope[HEADERS] = headers
+        request_id = self._request_id(headers.get(b"x-request-id"))
         scope[REQUEST_ID] = request_id
         current_request_id.set(request_id)
         exchange = _Exchange(self, scope, send)
@@ -78,10 +80,9 @@ class Edge:
             self._traffic.in_progress -= 1
             self._finish(exchange, scope, (exchange.answered_s or perf_counter()) - started_s)
 
-    def _request_id(self, headers: Headers) -> str:
-        for name, value in headers:
-            if name == b"x-request-id" and 1 <= len(value) <= _MAX_ID_CHARS and _ID_BYTES.issuperset(value):
-                return value.decode()
+    def _request_id(self, given: bytes | None) -> str:
+        if given is not None and 1 <= len(given) <= _MAX_ID_CHARS and _ID_BYTES.issuperset(given):
+            return given.decode()
         return f"{self._id_prefix}-{next(self._id_count):x}"
 
     async def _answer_error(self, exchange: _Exchange, error: Exception, request_id: str) -> None:
@@ -146,7 +147,7 @@ class _Exchange:
         self._edge = edge
         self._send = send
         self._is_head = scope["method"] == "HEAD"
-        self._accepts_gzip = Compression.accepted(scope["headers"])
+        self._accepts_gzip = Compression.accepted(scope[HEADERS])
         self._held: Message | None = None
 
     @property

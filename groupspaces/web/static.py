@@ -10,7 +10,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from starlette.routing import BaseRoute, Match
@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from groupspaces.settings import Settings
 
 from .compression import MIN_BYTES, Compression
-from .dispatch import PAGE, ROUTE
+from .dispatch import HEADERS, PAGE, ROUTE
 from .problems import MethodNotAllowed, nothing_here
 
 # First segments of paths that are no pages of the client: unknown addresses below them are 404.
@@ -152,12 +152,12 @@ async def _send_file(file: File, cache_control: bytes, scope: Scope, send: Send)
     headers: Headers = [(b"etag", file.etag), (b"cache-control", cache_control)]
     if file.gzipped is not None:
         headers.append((b"vary", b"accept-encoding"))
-    if _has_etag(scope["headers"], file.etag):
+    if _has_etag(scope[HEADERS], file.etag):
         await send({"type": "http.response.start", "status": 304, "headers": headers})
         await send({"type": "http.response.body"})
         return
     body = file.body
-    if file.gzipped is not None and Compression.accepted(scope["headers"]):
+    if file.gzipped is not None and Compression.accepted(scope[HEADERS]):
         body = file.gzipped
         headers.append((b"content-encoding", b"gzip"))
     headers += ((b"content-type", file.media_type), (b"content-length", b"%d" % len(body)))
@@ -165,8 +165,8 @@ async def _send_file(file: File, cache_control: bytes, scope: Scope, send: Send)
     await send({"type": "http.response.body", "body": body})
 
 
-def _has_etag(headers: Headers, etag: bytes) -> bool:
-    wanted = next((value for name, value in headers if name == b"if-none-match"), b"")
+def _has_etag(headers: Mapping[bytes, bytes], etag: bytes) -> bool:
+    wanted = headers.get(b"if-none-match", b"")
     return any(tag.strip().removeprefix(b"W/") in (etag, b"*") for tag in wanted.split(b","))
 
 
