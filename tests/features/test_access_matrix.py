@@ -1,15 +1,9 @@
-"""Who may call what: every operation, by everybody, and again inside each write.
-
-Nothing is listed twice: operations and their access come from the table the server is made of. An operation that is added
-without a sample request here fails.
-"""
+"""Who may call what: every operation, by everybody, and again inside each write. Access comes from the table itself."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Any
-from uuid import uuid4
 
 import httpx2
 import pytest
@@ -17,29 +11,10 @@ import pytest_asyncio
 
 from groupspaces.app import operations
 from groupspaces.db.batch import Batch
-from groupspaces.features.accounts import api as accounts
-from groupspaces.features.chat import api as chat
 from groupspaces.features.spaces import api as spaces
 from groupspaces.web.operations import Operation
-from tests.features.world import PASSWORD, Person, World, problem, running
-
-OURS = (*accounts.OPERATIONS, *spaces.OPERATIONS, *chat.OPERATIONS)
-CALLERS = ("anonymous", "outsider", "member", "admin", "owner")
-ROLES = CALLERS[2:]
-
-# The least that is accepted by each operation with a body.
-BODIES: dict[str, Any] = {
-    "POST /api/auth/sign-up": {"email": "", "password": PASSWORD, "name": "New"},
-    "POST /api/auth/sign-in": {"email": "nobody@example.org", "password": PASSWORD},
-    "PATCH /api/users/me": {"bio": "x"},
-    "POST /api/spaces": {"name": "Another"},
-    "PATCH /api/spaces/{space_id}": {"description": "x"},
-    "PATCH /api/spaces/{space_id}/members/{user_id}": {"role": "admin"},
-    "POST /api/spaces/{space_id}/invites": {},
-    "POST /api/spaces/{space_id}/messages": {"content": "hi"},
-    "PATCH /api/messages/{message_id}": {"content": "hi"},
-    "PUT /api/spaces/{space_id}/read": {"message_id": 2**62},
-}
+from tests.features.stage import BODIES, CALLERS, OURS, ROLES, Stage, key_of, staged
+from tests.features.world import Person, World, problem, running
 
 # What an admitted caller of the least role is told when the operation itself says no.
 NOT_THEIRS = {
@@ -52,74 +27,10 @@ NOT_THEIRS = {
 }
 
 
-def key_of(operation: Operation) -> str:
-    return f"{operation.method} {operation.path}"
-
-
-@dataclass
-class Stage:
-    """Five callers and a space of its own for each act."""
-
-    world: World
-    people: dict[str, Person]
-
-    async def scene(self, *, author: str = "owner") -> dict[str, Any]:
-        """Return path parameters for a fresh space with its members, a message, an invite and a session."""
-        owner = self.people["owner"]
-        space = await owner.space()
-        for role in ("member", "admin"):
-            await self.world.change(
-                "INSERT INTO member (space_id, user_id, role, joined_at_ms) VALUES (?, ?, ?, 0)",
-                space["id"],
-                self.people[role].id,
-                role,
-            )
-        await self.world.change(
-            "INSERT INTO member (space_id, user_id, role, joined_at_ms) VALUES (?, ?, 'member', 0)",
-            space["id"],
-            self.people["target"].id,
-        )
-        message = await self.people[author].say(space["id"], "hello")
-        invite = (await owner.post(f"/api/spaces/{space['id']}/invites", {})).json()
-        return {
-            "space_id": space["id"],
-            "user_id": self.people["target"].id,
-            "message_id": message["id"],
-            "code": invite["code"],
-            "session_id": 2**62,
-        }
-
-    async def browser_for(self, operation: Operation, caller: str) -> Person:
-        """Return a browser that is thrown away, so that signing up and out leave nothing behind."""
-        browser = await self.world.stranger()
-        if caller == "anonymous":
-            return browser
-        if operation is accounts.post_sign_out:
-            await self.sign_in(browser, self.people[caller])
-        else:
-            browser.client.cookies.update(self.people[caller].client.cookies)
-        return browser
-
-    async def sign_in(self, browser: Person, person: Person) -> int:
-        """Sign somebody in with another browser and return the session's id."""
-        answer = await browser.post("/api/auth/sign-in", {"email": person.email, "password": PASSWORD})
-        assert answer.status_code == 200
-        return int(answer.json()["session"]["id"])
-
-    async def call(self, operation: Operation, person: Person, scene: dict[str, Any]) -> httpx2.Response:
-        body = BODIES[key_of(operation)] if operation.body else None
-        if operation is accounts.post_sign_up:
-            body = body | {"email": f"{uuid4()}@example.org"}
-        return await person.client.request(
-            operation.method, operation.path.format(**scene), json=body
-        )
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
     async with running(tmp_path_factory.mktemp("matrix") / "data") as world:
-        people = {name: await world.person(name.title()) for name in (*CALLERS[1:], "target")}
-        yield Stage(world, people)
+        yield await staged(world)
 
 
 def expected(access: str, caller: str) -> int | None:
@@ -157,7 +68,9 @@ async def test_who_may_call_it(stage: Stage, operation: Operation, caller: str) 
     if refused is not None:
         problem(answer, refused)
     elif answer.status_code >= 400:
-        assert (answer.status_code, problem(answer, answer.status_code)["code"]) == NOT_THEIRS[key_of(operation)]
+        assert (answer.status_code, problem(answer, answer.status_code)["code"]) == NOT_THEIRS[
+            key_of(operation)
+        ]
     else:
         assert answer.status_code == operation.status
 
@@ -167,7 +80,9 @@ WRITES_IN_A_SPACE = [
     for operation in OURS
     if operation.method != "GET" and operation.access.name.endswith(" of the space")
 ]
-PRIVATE_WRITES = [operation for operation in OURS if operation.method != "GET" and operation.access.name != "public"]
+PRIVATE_WRITES = [
+    operation for operation in OURS if operation.method != "GET" and operation.access.name != "public"
+]
 
 
 LOSSES = [
@@ -189,7 +104,10 @@ async def test_what_was_lost_after_the_check_is_noticed_in_the_write(
     space_id = scene["space_id"]
     sql, params = {
         "membership": ("DELETE FROM member WHERE space_id = ? AND user_id = ?", (space_id, actor.id)),
-        "role": ("UPDATE member SET role = 'member' WHERE space_id = ? AND user_id = ?", (space_id, actor.id)),
+        "role": (
+            "UPDATE member SET role = 'member' WHERE space_id = ? AND user_id = ?",
+            (space_id, actor.id),
+        ),
         "space": ("UPDATE space SET deleted_at_ms = 1 WHERE id = ?", (space_id,)),
     }[lost]
     if operation is spaces.delete_member:
@@ -200,7 +118,9 @@ async def test_what_was_lost_after_the_check_is_noticed_in_the_write(
 
 
 @pytest.mark.parametrize("operation", PRIVATE_WRITES, ids=key_of)
-async def test_a_session_that_ended_after_the_check_writes_nothing(stage: Stage, operation: Operation) -> None:
+async def test_a_session_that_ended_after_the_check_writes_nothing(
+    stage: Stage, operation: Operation
+) -> None:
     actor = stage.people["owner"]
     browser = await stage.world.stranger()
     session_id = await stage.sign_in(browser, actor)
@@ -212,7 +132,12 @@ async def test_a_session_that_ended_after_the_check_writes_nothing(stage: Stage,
 
 
 async def _with_a_surprise(
-    stage: Stage, operation: Operation, actor: Person, scene: dict[str, Any], sql: str, params: tuple[Any, ...]
+    stage: Stage,
+    operation: Operation,
+    actor: Person,
+    scene: dict[str, Any],
+    sql: str,
+    params: tuple[Any, ...],
 ) -> tuple[httpx2.Response, list[Any], list[Any]]:
     """Call, and change the primary between the access check and the call's first write.
 

@@ -84,7 +84,11 @@ async def test_a_wrong_password_and_an_unknown_address_are_told_apart_by_nobody(
     person = await world.person("Ann")
     stranger = await world.stranger()
     answers = [
-        problem(await stranger.post("/api/auth/sign-in", {"email": email, "password": "wrong"}), 401, "BAD_CREDENTIALS")
+        problem(
+            await stranger.post("/api/auth/sign-in", {"email": email, "password": "wrong"}),
+            401,
+            "BAD_CREDENTIALS",
+        )
         for email in (person.email, "nobody@example.org")
     ]
     for answer in answers:
@@ -209,7 +213,9 @@ async def test_where_strangers_can_come_the_first_account_needs_the_setup_code(t
         body = {"email": "a@example.org", "password": PASSWORD, "name": "Ann"}
         problem(await stranger.post("/api/auth/sign-up", body), 403, "SETUP_CODE_REQUIRED")
         problem(
-            await stranger.post("/api/auth/sign-up", body | {"setup_code": "AAAAA-AAAAA"}), 403, "SETUP_CODE_REQUIRED"
+            await stranger.post("/api/auth/sign-up", body | {"setup_code": "AAAAA-AAAAA"}),
+            403,
+            "SETUP_CODE_REQUIRED",
         )
         assert await world.rows("SELECT count(*) FROM user") == [(0,)]
         answer = await stranger.post("/api/auth/sign-up", body | {"setup_code": code.lower()})

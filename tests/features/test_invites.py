@@ -85,7 +85,9 @@ async def test_making_one_twice_with_one_key_makes_one(house: House) -> None:
 async def test_a_single_use_lets_one_in_even_when_two_come_at_once(house: House) -> None:
     invite = await house.invite(max_uses=1)
     cem = await house.world.person("Cem")
-    answers = await asyncio.gather(*(house.accept(person, invite["code"]) for person in (house.outsider, cem)))
+    answers = await asyncio.gather(
+        *(house.accept(person, invite["code"]) for person in (house.outsider, cem))
+    )
     assert sorted(answer.status_code for answer in answers) == [200, 404]
     assert await house.world.rows("SELECT uses FROM invite") == [(1,)]
     assert await house.world.rows("SELECT count(*) FROM member") == [(2,)]
@@ -105,7 +107,9 @@ async def test_a_dead_invite_shows_nothing_and_lets_nobody_in(house: House, sql:
     await house.world.change(sql)
     problem(await house.outsider.get(f"/api/invites/{invite['code']}"), 404)
     problem(await house.accept(house.outsider, invite["code"]), 404, code)
-    assert await house.world.rows("SELECT count(*) FROM member WHERE user_id = ?", house.outsider.id) == [(0,)]
+    assert await house.world.rows("SELECT count(*) FROM member WHERE user_id = ?", house.outsider.id) == [
+        (0,)
+    ]
 
 
 async def test_an_invite_for_one_address_is_for_that_account(house: House) -> None:

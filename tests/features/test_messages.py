@@ -78,8 +78,12 @@ async def test_one_key_posts_once(room: Room) -> None:
     assert [answer.status_code for answer in answers] == [201, 201, 201]
     assert answers[0].json() == answers[1].json() == answers[2].json()
     assert answers[0].headers["gs-bookmark"] == answers[1].headers["gs-bookmark"]
-    problem(await room.cem.post(room.path, {"content": "else"}, headers=headers), 409, "IDEMPOTENCY_KEY_REUSED")
-    assert (await room.ann.post(room.path, {"content": "once"}, headers=headers)).json()["author"]["name"] == "Ann"
+    problem(
+        await room.cem.post(room.path, {"content": "else"}, headers=headers), 409, "IDEMPOTENCY_KEY_REUSED"
+    )
+    assert (await room.ann.post(room.path, {"content": "once"}, headers=headers)).json()["author"][
+        "name"
+    ] == "Ann"
     assert await room.world.rows("SELECT count(*) FROM message") == [(2,)]
 
 
@@ -156,7 +160,9 @@ async def test_editing_ones_own_under_its_version(room: Room) -> None:
     assert (edited["version"], edited["mentions"]) == (2, [room.ben.id])
     assert edited["edited_at"] is not None
     assert (await room.ann.get(path)).json() == edited
-    stale = problem(await room.cem.patch(path, {"content": "no"}, headers={"if-match": '"1"'}), 409, "STALE_VERSION")
+    stale = problem(
+        await room.cem.patch(path, {"content": "no"}, headers={"if-match": '"1"'}), 409, "STALE_VERSION"
+    )
     assert stale["current"] == edited
     problem(await room.ann.patch(path, {"content": "no"}), 403, "AUTHOR_ONLY")
     assert (await room.cem.patch(path, {"content": "three"})).json()["version"] == 3
@@ -177,7 +183,9 @@ async def test_deleting_keeps_the_place_and_not_the_text(room: Room) -> None:
     ]
     assert items[0]["deleted_at"] is not None
     problem(await cem.patch(f"/api/messages/{first['id']}", {"content": "back"}), 404)
-    stored = await room.world.rows("SELECT content FROM message WHERE id IN (?, ?)", first["id"], second["id"])
+    stored = await room.world.rows(
+        "SELECT content FROM message WHERE id IN (?, ?)", first["id"], second["id"]
+    )
     assert stored == [("",), ("",)]
 
 

@@ -37,7 +37,9 @@ async def test_a_page_asked_for_twice_is_read_once(world: World, ann: Person, pa
     assert pages.size_bytes == len(first)
 
 
-async def test_every_change_of_a_space_shows_in_the_next_page(world: World, ann: Person, pages: Pages) -> None:
+async def test_every_change_of_a_space_shows_in_the_next_page(
+    world: World, ann: Person, pages: Pages
+) -> None:
     space_id = (await ann.space())["id"]
     elsewhere = (await ann.space())["id"]
     message: dict[str, Any] = {}
@@ -73,7 +75,9 @@ async def test_another_history_drops_everything(world: World, ann: Person, pages
     assert await pages.page(space_id, "latest", 0, 50) is not kept
 
 
-async def test_a_page_read_while_something_changed_is_not_kept(world: World, ann: Person, pages: Pages) -> None:
+async def test_a_page_read_while_something_changed_is_not_kept(
+    world: World, ann: Person, pages: Pages
+) -> None:
     """As when the local file was busy and the read had to go on off the loop."""
     space_id = (await ann.space())["id"]
     read = world.db.read

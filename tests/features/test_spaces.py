@@ -46,7 +46,9 @@ async def test_slugs_are_made_unique_and_given_ones_are_taken(ann: Person) -> No
         {"name": 5},
     ],
 )
-async def test_what_cannot_be_a_space_is_refused(world: World, ann: Person, fields: dict[str, object]) -> None:
+async def test_what_cannot_be_a_space_is_refused(
+    world: World, ann: Person, fields: dict[str, object]
+) -> None:
     problem(await ann.post("/api/spaces", fields), 422)
     assert await world.rows("SELECT count(*) FROM space") == [(0,)]
 
@@ -89,7 +91,9 @@ async def test_spaces_page_by_cursor(ann: Person) -> None:
     made = [(await ann.space())["id"] for _ in range(3)]
     seen, cursor = [], None
     while True:
-        page = (await ann.get("/api/spaces", params={"limit": 2} | ({"cursor": cursor} if cursor else {}))).json()
+        page = (
+            await ann.get("/api/spaces", params={"limit": 2} | ({"cursor": cursor} if cursor else {}))
+        ).json()
         seen += [item["id"] for item in page["items"]]
         cursor = page["next"]
         if cursor is None:
@@ -181,7 +185,9 @@ async def test_two_owners_leaving_at_once_leave_one_behind(world: World, ann: Pe
         *(person.delete(f"/api/spaces/{space_id}/members/{person.id}") for person in (ann, ben))
     )
     assert sorted(answer.status_code for answer in answers) == [204, 409]
-    assert await world.rows("SELECT count(*) FROM member WHERE space_id = ? AND role = 'owner'", space_id) == [(1,)]
+    assert await world.rows(
+        "SELECT count(*) FROM member WHERE space_id = ? AND role = 'owner'", space_id
+    ) == [(1,)]
 
 
 async def test_counts_of_what_is_unread(world: World, ann: Person) -> None:
