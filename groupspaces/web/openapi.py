@@ -75,7 +75,7 @@ def document(operations: Iterable[Operation]) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for op in operations:
         paths.setdefault(op.path, {})[op.method.lower()] = _described(op, schema_of, components)
-    query_names = {query.__name__ for query in queries}
+    only_queries = {query.__name__ for query in queries} - {getattr(kind, "__name__", "") for kind in types}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -89,7 +89,7 @@ def document(operations: Iterable[Operation]) -> dict[str, Any]:
         "tags": [{"name": tag} for tag in sorted({op.tag for op in operations})],
         "paths": paths,
         "components": {
-            "schemas": {name: schema for name, schema in components.items() if name not in query_names},
+            "schemas": {name: schema for name, schema in components.items() if name not in only_queries},
             "securitySchemes": {"session": {"type": "apiKey", "in": "cookie", "name": "gs_session"}},
             "headers": {
                 name: {"description": words, "schema": schema} for name, (words, schema) in _HEADERS.items()
