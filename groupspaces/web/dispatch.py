@@ -167,7 +167,7 @@ class _Handling:
         )
         await self._admit(call, ctx)
         arguments, body = await self._decoded(call, ctx)
-        self._spend(operation, ctx, arguments, answer_headers)
+        await self._spend(operation, ctx, arguments, answer_headers)
         result = await self._result(call, ctx, arguments, body)
         if ctx.written_seq:
             answer_headers.append((b"gs-bookmark", b"%d" % ctx.written_seq))
@@ -195,20 +195,22 @@ class _Handling:
             arguments.append(call.query.decode(ctx.scope["query_string"]))
         return arguments, body
 
-    def _spend(self, operation: Operation, ctx: Context, arguments: list[Any], headers: Headers) -> None:
+    async def _spend(
+        self, operation: Operation, ctx: Context, arguments: list[Any], headers: Headers
+    ) -> None:
         """Count the call. Signing in and up counts the address, and the account when the body names its e-mail."""
         if not self._limiter.enabled or operation.rate == "free":
             return
         if operation.rate == "auth":
-            self._limiter.spend("auth-address", self._address_key(ctx), headers)
+            await self._limiter.spend("auth-address", self._address_key(ctx), headers)
             account = _account_of(ctx, arguments)
             if account is not None:
                 del headers[-2:]  # the account's own limit is the narrower one
-                self._limiter.spend("auth", account.lower(), headers)
+                await self._limiter.spend("auth", account.lower(), headers)
         elif ctx.principal is None:
-            self._limiter.spend("anonymous", self._address_key(ctx), headers)
+            await self._limiter.spend("anonymous", self._address_key(ctx), headers)
         else:
-            self._limiter.spend(operation.rate, ctx.principal.user_id, headers)
+            await self._limiter.spend(operation.rate, ctx.principal.user_id, headers)
 
     def _address_key(self, ctx: Context) -> str:
         return limit_key(self._proxies.client_address(ctx.scope))
