@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from .context import Services
 from .dispatch import OperationTable
 from .middleware import Edge
+from .openapi import documentation
 from .operations import Operation
 from .problems import nothing_here
 from .traffic import Traffic
@@ -22,8 +23,9 @@ from .traffic import Traffic
 def application(
     services: Services, operations: Iterable[Operation], routes: Iterable[BaseRoute], traffic: Traffic
 ) -> ASGIApp:
-    """Build the application: the operations, then `routes` in their order."""
-    table = OperationTable(operations, services)
+    """Build the application: `operations`, their documentation, then `routes` in their order."""
+    operations = tuple(operations)
+    table = OperationTable((*operations, *documentation(operations)), services)
     router = Router([table, *routes], redirect_slashes=False, default=_nothing_here)
     return Edge(router, services.settings, traffic)
 

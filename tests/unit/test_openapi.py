@@ -85,7 +85,7 @@ def test_bodies_refuse_unknown_fields_in_the_document_too(document: dict[str, An
 async def test_the_document_and_its_page_are_public(
     tmp_path: Path, operations: tuple[Operation, ...]
 ) -> None:
-    async with open_site(tmp_path) as site, site.mount(operations).client() as client:
+    async with open_site(tmp_path) as site, site.mount(OPERATIONS).client() as client:
         served = await client.get("/api/openapi.json")
         assert served.json()["paths"].keys() == {op.path for op in operations}
         page = await client.get("/api/docs")
