@@ -22,7 +22,10 @@ from groupspaces.db.remote_primary import LineageMismatch, PrimaryError, RemoteP
 from groupspaces.errors import Conflict, Forbidden, Unavailable
 from tests.support.latency_proxy import LatencyProxy
 from tests.support.sqld import Sqld
+from tests.support.tls import TlsFront, start_tls
 from tests.support.wait import wait_until
+
+__all__ = ["start_tls"]
 
 pytestmark = pytest.mark.sqld
 
@@ -388,6 +391,21 @@ async def test_a_token_that_is_refused(guarded_sqld: Sqld) -> None:
             assert primary.refused
             assert token not in (primary.last_error or "")
     assert note_texts(guarded_sqld) == ["good"]
+
+
+async def test_certificates_are_checked(
+    primary: RemotePrimary, sqld: Sqld, monkeypatch: pytest.MonkeyPatch, start_tls: Callable[[int], TlsFront]
+) -> None:
+    front = start_tls(sqld.port)
+    async with connected(front.url) as stranger:
+        with pytest.raises(Unavailable, match="nothing was saved"):
+            await stranger.write(new_note("to a stranger"))
+        assert "certificate" in (stranger.last_error or "").lower()
+
+    monkeypatch.setenv("SSL_CERT_FILE", str(front.authority_file))
+    async with connected(front.url.replace("https://", "libsql://")) as trusted:
+        await trusted.write(new_note("to a friend"))
+    assert note_texts(sqld) == ["to a friend"]
 
 
 async def test_the_queue_is_bounded(primary: RemotePrimary, sqld: Sqld) -> None:

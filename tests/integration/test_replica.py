@@ -19,11 +19,15 @@ import psutil
 import pytest
 
 from groupspaces.db import replica as replica_module
+from groupspaces.db import replica_child
 from groupspaces.db.generations import Generations
 from groupspaces.db.replica import GenerationRefused, Replica, ReplicaUnavailable, SyncResult
 from groupspaces.errors import SettingsError
 from tests.support.sqld import Sqld
+from tests.support.tls import TlsFront, start_tls
 from tests.support.wait import block_until, wait_until
+
+__all__ = ["start_tls"]
 
 pytestmark = pytest.mark.sqld
 
@@ -407,6 +411,20 @@ async def test_a_refused_token_is_an_error_and_no_replica(guarded_sqld: Sqld, tm
     assert instance.generations == []
 
 
+async def test_certificates_are_checked(
+    primary: Sqld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start_tls: Callable[[int], TlsFront]
+) -> None:
+    front = start_tls(primary.port)
+    stranger = Instance(tmp_path / "stranger", primary, url=front.url)
+    with pytest.raises(ReplicaUnavailable):
+        await stranger.replica.start()
+    await stranger.replica.close()
+
+    monkeypatch.setenv("SSL_CERT_FILE", str(front.authority_file))
+    async with running(tmp_path / "replica", primary, url=front.url) as instance:
+        assert instance.texts() == ["first"]
+
+
 async def test_a_folder_has_one_syncer(primary: Sqld, tmp_path: Path) -> None:
     async with running(tmp_path / "replica", primary) as first:
         await first.synced()
@@ -479,6 +497,17 @@ async def test_a_child_that_outlived_its_parent_is_ended(primary: Sqld, tmp_path
     finally:
         with contextlib.suppress(psutil.NoSuchProcess):
             orphan.kill()
+
+
+async def test_a_call_that_hangs_ends_the_child_without_its_parent(
+    primary: Sqld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replica_child, "_ALARM_S", 0.5)
+    child = await replica_child.Child.start(tmp_path, primary.url, None)
+    primary.pause()
+    with pytest.raises(replica_child.ChildFailed, match=f"ended with -{int(signal.SIGALRM)}"):
+        await child.order("open", path=str(tmp_path / "replica.db"), timeout_s=30)
+    assert not child.running
 
 
 def test_the_lock_of_a_living_server_is_respected(primary: Sqld, tmp_path: Path) -> None:
