@@ -11,13 +11,19 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from tests.bench import read_page
+from tests.bench import cost, live_far, post_far, read_far, read_page, start
+from tests.bench.metronome import Metronome
 from tests.bench.report import Report
 
 Benchmark = Callable[[Path, Report], Awaitable[None]]
 
 BENCHMARKS: dict[str, Benchmark] = {
     "read": read_page.run,
+    "read-far": read_far.run,
+    "post-far": post_far.run,
+    "live-far": live_far.run,
+    "cost": cost.run,
+    "start": start.run,
 }
 
 
@@ -29,10 +35,11 @@ async def main(names: list[str]) -> None:
         f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}; "
         f"load average {os.getloadavg()[0]:.1f} (other work on this machine makes all times longer; ratios share it)"
     )
-    for name in names:
-        with tempfile.TemporaryDirectory(prefix=f"groupspaces-bench-{name}-") as folder:
-            await BENCHMARKS[name](Path(folder), report)
-    report.summary()
+    with Metronome() as metronome:
+        for name in names:
+            with tempfile.TemporaryDirectory(prefix=f"groupspaces-bench-{name}-") as folder:
+                await BENCHMARKS[name](Path(folder), report)
+    report.summary(idle_stall_ms=metronome.longest_ms)
     print(f"\ntook {time.monotonic() - began_s:.0f} s")
 
 

@@ -31,10 +31,14 @@ class BareApp(Process):
 
     def start(self) -> Self:
         """Start it; it answers when this returns."""
-        command = [sys.executable, "-m", "tests.bench.bare_app"]
-        self._spawn([*command, "--port", str(self.port), "--body", str(self._body_path)], clean_environment())
+        self.spawn()
         self._wait_for_http("/api/spaces/1/messages", 15.0)
         return self
+
+    def spawn(self) -> None:
+        """Start it without waiting."""
+        command = [sys.executable, "-m", "tests.bench.bare_app"]
+        self._spawn([*command, "--port", str(self.port), "--body", str(self._body_path)], clean_environment())
 
 
 def application(body: bytes) -> Starlette:

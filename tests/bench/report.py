@@ -83,8 +83,8 @@ class Report:
             )
         )
 
-    def summary(self) -> None:
-        """Print all results of the run once more."""
+    def summary(self, *, idle_stall_ms: float) -> None:
+        """Print all results of the run once more. `idle_stall_ms` is how late an idle process was woken meanwhile."""
         if self._watched:
             print("\n== servers: memory, and the longest event-loop stall from their start to their end")
             self.table(
@@ -102,6 +102,9 @@ class Report:
         stalls = [seen.stall_ms for seen in self._watched if seen.stall_ms is not None]
         if stalls:
             self._figures.append(Figure("longest event-loop stall of all", f"{max(stalls):.0f} ms", ""))
+            self._figures.append(
+                Figure("the same of an idle process on this machine", f"{idle_stall_ms:.0f} ms", "")
+            )
         print("\n== summary")
         self.table(
             ("figure", "value", "aim"), [(figure.name, figure.value, figure.aim) for figure in self._figures]
