@@ -1,6 +1,7 @@
 /** Who is signed in here. The cookie is the server's; this knows only the person. */
 
 import { api, onUnauthenticated } from "../../lib/api.js";
+import { navigate } from "../../lib/router.js";
 import { createStore } from "../../lib/store.js";
 
 /** `status` is "unknown" (asking), "in", "out" or "error" (the server does not answer). */
@@ -36,6 +37,7 @@ export async function signUp({ name, email, password, invite, setupCode }) {
 
 export async function signOut() {
   await api.post("/auth/sign-out", {}, { key: null, quiet401: true });
+  navigate("/sign-in");
   session.set({ status: "out", user: null });
 }
 

@@ -123,8 +123,9 @@ export function Composer({ space, members, mention, editing, draft, onDraft, sen
       <textarea class="input-area" id="composer-text" rows="1" dir="auto" value=${text}
         placeholder=${isOffline ? "Write. It is kept here and sent when you are back." : `Write to ${space.name}`}
         ref=${(element) => {
+          if (!element) return; // going: the next composer may be here already
           field.current = element;
-          if (fieldRef) fieldRef.current = element;
+          fieldRef.current = element;
         }}
         aria-autocomplete="list" aria-haspopup="listbox" aria-controls=${isShelfOpen ? SHELF : undefined}
         aria-activedescendant=${isShelfOpen ? `${SHELF}-${pick}` : undefined}

@@ -69,7 +69,7 @@ function createRoom(spaceId) {
     const number = loadNumber;
     if (state().messages.length === 0) store.set({ status: "loading", error: null });
     try {
-      const page = await api.get(around === null ? path : `${path}&around=${around}`);
+      const page = await api.get(path + placeOf(around));
       if (number !== loadNumber) return;
       store.set({
         status: "ready", error: null, messages: page.items, hasOlder: page.next !== null,
@@ -250,6 +250,12 @@ function createRoom(spaceId) {
     isOpen: () => isOpen,
     isReadNow: () => isOpen && isAtEnd && !document.hidden,
   };
+}
+
+/** The query for a window: the newest messages, the first ones (around 0), or those around a message. */
+function placeOf(around) {
+  if (around === null) return "";
+  return around === 0 ? "&after=0" : `&around=${around}`;
 }
 
 /** Join two runs of messages, ascending by id, each message once; the later run wins. */

@@ -1,0 +1,1 @@
+"""The product as people see it: real Chromium against a real instance."""

@@ -1,0 +1,184 @@
+"""A message on its way: shown at once, kept while the server is away, sent by itself, and stored exactly once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+
+import pytest
+from playwright.async_api import Route, expect
+
+from tests.browser.house import NO_ANSWER, House, composer, contents, messages, send
+from tests.support.server import Server
+from tests.support.wait import wait_until
+
+pytestmark = pytest.mark.browser
+
+
+async def test_a_message_shows_before_the_server_answers(house: House) -> None:
+    space_id = await house.space("Citra")
+    page = await house.chat("Citra", space_id)
+    held: list[Route] = []
+    await page.route("**/api/spaces/*/messages", hold_posts(held))
+    await send(page, "Bring the strips at four.")
+    await expect(messages(page, "Bring the strips").get_by_text("Sending…")).to_be_visible()
+    await expect(composer(page)).to_have_value("")
+    await wait_until(lambda: held)
+    await held[0].continue_()
+    await expect(messages(page, "Bring the strips").get_by_text("Sent")).to_be_visible()
+    await expect(messages(page, "Bring the strips")).to_have_count(1)
+
+
+async def test_what_is_written_while_the_server_is_dead_is_stored_once_when_it_is_back(
+    house: House, server: Server
+) -> None:
+    space_id = await house.space("Citra", "Budi")
+    person = await house.browser("Citra", f"/spaces/{space_id}")
+    person.expect_errors(NO_ANSWER)
+    page = person.page
+    await send(page, "Before the storm")
+    await expect(messages(page, "Before the storm").get_by_text("Sent")).to_be_visible()
+
+    server.kill()
+    await send(page, "First in the storm")
+    await send(page, "Second in the storm")
+    await expect(messages(page, "First in the storm").get_by_text("Queued. Goes out by itself")).to_be_visible()
+    await expect(messages(page, "Second in the storm").get_by_text("Queued, 2nd in line")).to_be_visible()
+    await expect(page.locator(".banner")).to_contain_text("You are offline.")
+    await expect(page.locator(".banner")).to_contain_text("Two messages wait here and go out by themselves.")
+    await expect(page.locator(".head")).to_have_attribute("data-fresh", "offline")
+
+    server.start()
+    await expect(messages(page, "Second in the storm").get_by_text("Sent")).to_be_visible()
+    await expect(page.get_by_text("Your 2 messages are sent.")).to_be_visible()
+    await expect(page.locator(".head")).to_have_attribute("data-fresh", "live")
+    stored = await contents(await house.member("Budi"), space_id)
+    assert stored == ["Before the storm", "First in the storm", "Second in the storm"]
+    await expect(page.get_by_role("log").get_by_role("article")).to_have_count(3)
+
+
+async def test_an_answer_lost_on_the_way_does_not_double_the_message(house: House) -> None:
+    space_id = await house.space("Citra")
+    person = await house.browser("Citra", f"/spaces/{space_id}")
+    person.expect_errors(NO_ANSWER)
+    page = person.page
+    keys: list[str] = []
+
+    async def lose_first_answer(route: Route) -> None:
+        if route.request.method != "POST":
+            return await route.continue_()
+        keys.append(route.request.headers["idempotency-key"])
+        if len(keys) > 1:
+            return await route.continue_()
+        await route.fetch()  # the server takes it
+        return await route.abort()
+
+    await page.route("**/api/spaces/*/messages", lose_first_answer)
+    await send(page, "Only once, please")
+    await expect(messages(page, "Only once, please").get_by_text("Sent")).to_be_visible()
+    await expect(messages(page, "Only once, please")).to_have_count(1)
+    assert len(keys) == 2
+    assert keys[0] == keys[1]
+    assert await contents(await house.member("Citra"), space_id) == ["Only once, please"]
+
+
+async def test_a_waiting_message_survives_a_reload(house: House) -> None:
+    space_id = await house.space("Citra")
+    person = await house.browser("Citra", f"/spaces/{space_id}")
+    person.expect_errors(NO_ANSWER)
+    page = person.page
+    await page.route("**/api/spaces/*/messages", refuse_posts)
+    await send(page, "Kept on this device")
+    await expect(messages(page, "Kept on this device").get_by_text("Queued")).to_be_visible()
+    await page.reload()
+    await expect(messages(page, "Kept on this device").get_by_text("Queued")).to_be_visible()
+    await page.unroute("**/api/spaces/*/messages")
+    await expect(messages(page, "Kept on this device").get_by_text("Sent")).to_be_visible()
+    assert await contents(await house.member("Citra"), space_id) == ["Kept on this device"]
+    await page.reload()
+    await expect(messages(page, "Kept on this device")).to_have_count(1)
+
+
+async def test_a_waiting_message_can_be_taken_back(house: House) -> None:
+    space_id = await house.space("Citra")
+    person = await house.browser("Citra", f"/spaces/{space_id}")
+    person.expect_errors(NO_ANSWER)
+    page = person.page
+    await page.route("**/api/spaces/*/messages", refuse_posts)
+    await send(page, "Said too soon")
+    await messages(page, "Said too soon").get_by_role("button", name="Take back").click()
+    await expect(messages(page, "Said too soon")).to_have_count(0)
+    await expect(composer(page)).to_have_value("Said too soon")
+    await expect(composer(page)).to_be_focused()
+    await page.unroute("**/api/spaces/*/messages")
+    await composer(page).fill("Said in time")
+    await composer(page).press("Enter")
+    await expect(messages(page, "Said in time").get_by_text("Sent")).to_be_visible()
+    assert await contents(await house.member("Citra"), space_id) == ["Said in time"]
+
+
+async def test_a_refused_message_says_why_and_can_be_sent_again(house: House) -> None:
+    space_id = await house.space("Citra", "Budi")
+    person = await house.browser("Budi", f"/spaces/{space_id}")
+    person.expect_errors("status of 422")
+    page = person.page
+    await expect(page.locator(".empty-card")).to_be_visible()
+
+    async def refuse(route: Route) -> None:
+        problem = {"code": "INVALID", "status": 422, "errors": [{"field": "content", "message": "Not today."}]}
+        if route.request.method == "POST":
+            await route.fulfill(status=422, json=problem)
+        else:
+            await route.continue_()
+
+    await page.route("**/api/spaces/*/messages", refuse)
+    await send(page, "May I?")
+    await expect(messages(page, "May I?").get_by_text("Not sent. Not today.")).to_be_visible()
+    await page.unroute("**/api/spaces/*/messages")
+    await messages(page, "May I?").get_by_role("button", name="Try again").click()
+    await expect(messages(page, "May I?").get_by_text("Sent")).to_be_visible()
+    assert await contents(await house.member("Citra"), space_id) == ["May I?"]
+
+
+async def test_a_draft_waits_in_its_space(house: House) -> None:
+    garden = await house.space("Citra")
+    await house.space("Citra", name="Thesis writers")
+    page = await house.chat("Citra", garden)
+    await composer(page).fill("Half a thought")
+    await page.get_by_role("link", name="Thesis writers").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Thesis writers")
+    await expect(composer(page)).to_have_value("")
+    await page.get_by_role("link", name="Kebun Kota").click()
+    await expect(composer(page)).to_have_value("Half a thought")
+    await page.reload()
+    await expect(composer(page)).to_have_value("Half a thought")
+
+
+async def test_too_long_a_text_is_not_sent(house: House) -> None:
+    space_id = await house.space("Citra")
+    page = await house.chat("Citra", space_id)
+    await send(page, "x" * 8001)
+    await expect(page.get_by_text("1 characters too long. Send it in two messages.")).to_be_visible()
+    await expect(page.get_by_role("button", name="Send")).to_have_attribute("aria-disabled", "true")
+    await send(page, "x" * 8000)
+    await expect(messages(page, re.compile("x{100}")).get_by_text("Sent")).to_be_visible()
+
+
+def hold_posts(held: list[Route]) -> Callable[[Route], Awaitable[None]]:
+    """Keep POSTs waiting until the test lets them go."""
+
+    async def hold(route: Route) -> None:
+        if route.request.method == "POST":
+            held.append(route)
+        else:
+            await route.continue_()
+
+    return hold
+
+
+async def refuse_posts(route: Route) -> None:
+    """Be a network that loses every POST."""
+    if route.request.method == "POST":
+        await route.abort()
+    else:
+        await route.continue_()
