@@ -67,7 +67,16 @@ Members = Callable[[int], Awaitable[Iterable[int]]]
 class Stream:
     """One open connection's queue. Made by `Hub.subscribe`; read by one task."""
 
-    __slots__ = ("_frames", "_woken", "after_seq", "closed", "expires_at_ms", "session_id", "user_id")
+    __slots__ = (
+        "_frames",
+        "_woken",
+        "after_seq",
+        "closed",
+        "expires_at_ms",
+        "on_close",
+        "session_id",
+        "user_id",
+    )
 
     def __init__(self, user_id: int, session_id: int, expires_at_ms: int, after_seq: int) -> None:
         self.user_id = user_id
@@ -75,6 +84,7 @@ class Stream:
         self.expires_at_ms = expires_at_ms
         self.after_seq = after_seq
         self.closed: str | None = None
+        self.on_close: Callable[[], None] | None = None  # for whoever sends: they may be stuck in it
         self._frames: deque[bytes] = deque()
         self._woken = asyncio.Event()
 
@@ -107,6 +117,8 @@ class Stream:
             self.closed = reason
             self._frames.clear()
             self._woken.set()
+            if self.on_close is not None:
+                self.on_close()
 
 
 class Hub:

@@ -17,10 +17,12 @@ from groupspaces.errors import FieldError, Invalid, Unauthenticated
 from groupspaces.live import Hub, Stream, position_frame, reset_frame
 
 from .context import Context
-from .decoding import MAX_ID
+from .decoding import MAX_ID, ClientGone
 from .operations import SIGNED_IN, operation
 
 HEARTBEAT_S = 15.0
+# How long a caller gets to take what was sent once the stream is closed; one that reads needs milliseconds.
+_FAREWELL_S = 1.0
 
 _HEARTBEAT = b":\n\n"
 _HEADERS = [
@@ -75,17 +77,31 @@ class _EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         stream = self._stream
         watcher = asyncio.create_task(_close_when_gone(receive, stream), name="event stream watcher")
+        patience = asyncio.timeout(None)
         try:
-            first = await self._first_frames()
-            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            await send({"type": "http.response.body", "body": first, "more_body": True})
-            if scope["method"] != "HEAD":
-                await self._follow(send)
-            await send({"type": "http.response.body", "body": b""})
+            # Sending blocks for as long as the caller does not read: it must not outlive the stream.
+            async with patience:
+                stream.on_close = lambda: patience.reschedule(_farewell_at_s())
+                try:
+                    await self._send_all(scope, send)
+                finally:
+                    stream.on_close = None
+        except TimeoutError:
+            if not patience.expired():
+                raise
+            raise ClientGone from None
         finally:
             self._hub.unsubscribe(stream)
             watcher.cancel()
             await asyncio.gather(watcher, return_exceptions=True)
+
+    async def _send_all(self, scope: Scope, send: Send) -> None:
+        first = await self._first_frames()
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": first, "more_body": True})
+        if scope["method"] != "HEAD":
+            await self._follow(send)
+        await send({"type": "http.response.body", "body": b""})
 
     async def _first_frames(self) -> bytes:
         """Return the position, or what the caller missed. A caller ahead of us misses nothing: see `after_seq`."""
@@ -102,6 +118,10 @@ class _EventStream(Response):
             frames = await self._stream.next(HEARTBEAT_S)
             if self._stream.closed is None:
                 await send({"type": "http.response.body", "body": frames or _HEARTBEAT, "more_body": True})
+
+
+def _farewell_at_s() -> float:
+    return asyncio.get_running_loop().time() + _FAREWELL_S
 
 
 async def _close_when_gone(receive: Receive, stream: Stream) -> None:

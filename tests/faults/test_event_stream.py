@@ -133,6 +133,8 @@ async def test_a_stop_with_open_streams_is_quick_and_clean(standalone: Server, s
         async with person.events() as first, person.events() as second:
             await person.message(space_id, "hello")
             await second.wait_for("message.created")
+            # More than the kernel takes, less than closes a stream: somebody is stuck in sending when the stop comes.
+            await asyncio.gather(*(person.message(space_id, f"{n} {'&' * 7000}") for n in range(150)))
             assert await asyncio.to_thread(standalone.stop, 5.0) == 0
             await wait_until(lambda: first.ended and second.ended, what="both streams ended")
     finally:
