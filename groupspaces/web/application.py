@@ -1,14 +1,15 @@
-"""The ASGI application: the edge around a router of operations and pages.
+"""The ASGI application: the edge around the operations and the pages.
 
-Owns the order of the routes: operations first, then what else was given (metrics, static files), and a 404 problem for the
-rest. Starlette's own error and exception layers are left out: the edge has the last word on errors.
+Owns the order of routes: operations first, then what else was given (static files and the shell), and a 404 problem for the
+rest. Starlette's router, error and exception layers are left out: the table of operations finds by look-up what the router
+would try one by one, and the edge has the last word on errors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from starlette.routing import BaseRoute, Router
+from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .context import Services
@@ -26,12 +27,29 @@ def application(
     """Build the application: `operations`, their documentation, then `routes` in their order."""
     operations = tuple(operations)
     table = OperationTable((*operations, *documentation(operations)), services)
-    router = Router([table, *routes], redirect_slashes=False, default=_nothing_here)
-    return Edge(router, services.settings, traffic)
+    return Edge(_Routing(table, tuple(routes)), services.settings, traffic)
 
 
-async def _nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
-    if scope["type"] == "http":
+class _Routing:
+    """Find who answers."""
+
+    def __init__(self, table: OperationTable, routes: tuple[BaseRoute, ...]) -> None:
+        self._table = table
+        self._routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1000})
+        if scope["type"] != "http":
+            return
+        found = self._table.find(scope["path"])
+        if found is not None:
+            await self._table.serve(found, scope, receive, send)
+            return
+        for route in self._routes:
+            match, child_scope = route.matches(scope)
+            if match is Match.FULL:
+                scope.update(child_scope)
+                await route.handle(scope, receive, send)
+                return
         raise nothing_here()
-    if scope["type"] == "websocket":
-        await send({"type": "websocket.close", "code": 1000})

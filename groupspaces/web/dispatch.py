@@ -12,7 +12,6 @@ from typing import Any
 
 import msgspec
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
 from groupspaces.db.database import Database
@@ -71,33 +70,30 @@ class Node:
         self.template = ""
 
 
-class OperationTable(BaseRoute):
-    """The route that serves all operations."""
+Found = tuple[Node, tuple[str, ...]]
+
+
+class OperationTable:
+    """All operations, found by their paths."""
 
     def __init__(self, operations: Iterable[Operation], services: Services) -> None:
         self._root = Node()
-        self._found: dict[str, tuple[Node, tuple[str, ...]]] = {}
+        self._found: dict[str, Found] = {}
         for operation in operations:
             self._add(operation)
         self._handling = _Handling(services)
 
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        if scope["type"] != "http":
-            return Match.NONE, {}
-        found = self.find(scope["path"])
-        if found is None:
-            return Match.NONE, {}
-        return Match.FULL, {"groupspaces.match": found, ROUTE: found[0].template}
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        node, values = scope["groupspaces.match"]
+    async def serve(self, found: Found, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request for a place that `find` returned. Raises MethodNotAllowed, and what the call raises."""
+        node, values = found
+        scope[ROUTE] = node.template
         method = scope["method"]
         call = node.calls.get("GET" if method == "HEAD" else method)
         if call is None:
             raise MethodNotAllowed(_allow(node))
         await self._handling.run(call, values, scope, receive, send)
 
-    def find(self, path: str) -> tuple[Node, tuple[str, ...]] | None:
+    def find(self, path: str) -> Found | None:
         """Return the place of a path and the texts of its parameters; a fixed segment wins over a parameter.
 
         Paths that were asked for lately are remembered: finding one again is a dictionary look-up.
@@ -277,9 +273,7 @@ def _account_of(ctx: Context, arguments: list[Any]) -> str | None:
     return None if ctx.principal is None else str(ctx.principal.user_id)
 
 
-def _walk(
-    node: Node, segments: list[str], index: int, values: tuple[str, ...]
-) -> tuple[Node, tuple[str, ...]] | None:
+def _walk(node: Node, segments: list[str], index: int, values: tuple[str, ...]) -> Found | None:
     if index == len(segments):
         return (node, values) if node.calls else None
     segment = segments[index]
