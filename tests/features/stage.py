@@ -1,7 +1,7 @@
-"""A stage for whoever goes through the table of operations: callers of every kind, and a space of its own for each call.
+"""A stage to go through the table of operations: callers of every kind, a fresh space for each call.
 
-Nothing is listed twice: operations come from the table the server is made of. One that is added without a sample body here
-fails the tests.
+Nothing is listed twice: operations come from the table the server is made of. One that is added without a
+sample body here fails the tests.
 """
 
 from __future__ import annotations

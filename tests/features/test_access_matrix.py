@@ -1,4 +1,4 @@
-"""Who may call what: every operation, by everybody, and again inside each write. Access comes from the table itself."""
+"""Who may call what: every operation, by everybody, and again inside each write."""
 
 from __future__ import annotations
 
@@ -114,6 +114,15 @@ async def test_what_was_lost_after_the_check_is_noticed_in_the_write(
         scene["user_id"] = actor.id  # a member may only leave
     answer, before, after = await _with_a_surprise(stage, operation, actor, scene, sql, params)
     assert answer.status_code in (403, 404), answer.text
+    assert after == before
+
+
+async def test_an_admin_demoted_after_the_check_removes_nobody(stage: Stage) -> None:
+    actor, scene = stage.people["admin"], await stage.scene()
+    sql = "UPDATE member SET role = 'member' WHERE space_id = ? AND user_id = ?"
+    params = (scene["space_id"], actor.id)
+    answer, before, after = await _with_a_surprise(stage, spaces.delete_member, actor, scene, sql, params)
+    problem(answer, 403, "ROLE_TOO_LOW")
     assert after == before
 
 

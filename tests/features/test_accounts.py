@@ -114,6 +114,21 @@ async def test_a_password_changed_since_it_was_read_opens_nothing(world: World) 
     assert await world.rows("SELECT count(*) FROM session") == [(1,)]
 
 
+async def test_signing_in_does_not_depend_on_the_session_before(world: World) -> None:
+    person = await world.person("Ann")
+    write = world.db.write
+
+    async def after_the_session_ended(batch):  # type: ignore[no-untyped-def]
+        world.db.write = write  # type: ignore[method-assign]
+        await world.change("DELETE FROM session")
+        return await write(batch)
+
+    world.db.write = after_the_session_ended  # type: ignore[method-assign]
+    answer = await person.post("/api/auth/sign-in", {"email": person.email, "password": PASSWORD})
+    assert answer.status_code == 200
+    assert (await person.get("/api/auth/session")).json()["session"]["id"] == answer.json()["session"]["id"]
+
+
 async def test_a_suspended_person_cannot_sign_in(world: World) -> None:
     person = await world.person("Ann")
     await world.change("UPDATE user SET suspended_at_ms = 1 WHERE id = ?", person.id)

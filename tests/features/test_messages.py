@@ -191,7 +191,8 @@ async def test_deleting_keeps_the_place_and_not_the_text(room: Room) -> None:
 
 async def test_only_members_can_be_mentioned_and_only_organisers_mention_all(room: Room) -> None:
     eve = await room.world.person("Eve")
-    text = f"@{room.ben.username.upper()} @{room.ann.username}, @{eve.username} @nobody x@{room.ben.username} @all"
+    ann, ben = room.ann.username, room.ben.username
+    text = f"@{ben.upper()} @{ann}, @{eve.username} @nobody x@{ben} @all"
     by_member = await room.cem.say(room.space_id, f"{text} `@{room.cem.username}`")
     assert (by_member["mentions"], by_member["mentions_all"]) == ([room.ann.id, room.ben.id], False)
     by_admin = await room.ben.say(room.space_id, text)

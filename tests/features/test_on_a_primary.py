@@ -22,7 +22,7 @@ async def test_every_operation_answers_the_same_on_either_primary(tmp_path: Path
 
 
 async def answers(folder: Path, overrides: Mapping[str, str]) -> dict[tuple[str, str], tuple[int, object]]:
-    """Call everything as everybody on a fresh installation; return status, and code or the fields answered."""
+    """Call everything as everybody on a fresh installation; return status, and code or fields."""
     found: dict[tuple[str, str], tuple[int, object]] = {}
     async with running(folder, overrides) as world:
         stage = await staged(world)

@@ -15,7 +15,8 @@ from groupspaces.db.batch import Batch
 from tests.features.stage import OURS, staged
 from tests.features.world import World
 
-# What EXPLAIN QUERY PLAN calls a scan though it reads no table: json_each, a row of constants, rows just computed.
+# What EXPLAIN QUERY PLAN calls a scan though it reads no table: json_each, a row of constants, rows just
+# computed.
 _HARMLESS = re.compile(r"^SCAN (CONSTANT ROW|\(subquery|\w+ VIRTUAL TABLE)")
 
 

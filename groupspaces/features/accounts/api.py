@@ -1,6 +1,7 @@
 """The HTTP calls of accounts: signing up, in and out, sessions, profiles.
 
-Owns what requests may contain. Normalises e-mail addresses and names; everything else happens in the noun modules.
+Owns what requests may contain. Normalises e-mail addresses and names; everything else happens in the noun
+modules.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from groupspaces.features.accounts.users import PublicUser, User
 from groupspaces.web.context import Context
 from groupspaces.web.operations import PUBLIC, SIGNED_IN, Operation, operation
 
-# One line of text with something visible in it, and nothing that changes the direction of what follows. (Control
-# characters are refused everywhere.) The look-ahead keeps the pattern linear.
+# One line of text with something visible in it, and nothing that changes the direction of what follows.
+# (Control characters are refused everywhere.) The look-ahead keeps the pattern linear.
 ONE_LINE = r"^(?=\s*\S)[^\n\t\u2028-\u202e\u2066-\u2069]*$"
 _EMAIL = r"^ *[^@\s]+@[^@\s]+ *$"
 
@@ -95,6 +96,7 @@ async def post_sign_up(ctx: Context, body: SignUp) -> SignedIn:
         setup_code=body.setup_code,
     )
     new = _new_session(ctx)
+    ctx.principal = None  # whoever was signed in here before has no part in it
     user, session = await signing_up.sign_up(
         ctx.services.db, ctx.write, ctx.part(Passwords), ctx.part(SignUpRules), applicant, new
     )
@@ -113,6 +115,7 @@ async def post_sign_up(ctx: Context, body: SignUp) -> SignedIn:
 )
 async def post_sign_in(ctx: Context, body: SignIn) -> SignedIn:
     new = _new_session(ctx)
+    ctx.principal = None  # nor here: that session may have ended, which is why they sign in
     user, session = await sessions.sign_in(
         ctx.services.db, ctx.write, ctx.part(Passwords), normalised(body.email), body.password, new
     )
@@ -241,6 +244,7 @@ def normalised(email: str) -> str:
 
 
 def _new_session(ctx: Context) -> NewSession:
+    """Make a session for this browser."""
     user_agent = ctx.headers_in.get(b"user-agent", b"").decode("latin-1")
     return sessions.new_session(user_agent, ctx.services.settings.auth.session_days)
 

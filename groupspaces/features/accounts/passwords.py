@@ -1,7 +1,7 @@
 """Passwords: hashed and checked with argon2id, in a thread, a few at a time.
 
-Hides the parameters. Never sees an e-mail address or a user, and takes the same time whether there is a hash to check
-or not.
+Hides the parameters. Never sees an e-mail address or a user, and takes the same time whether there is a hash
+to check or not.
 """
 
 from __future__ import annotations

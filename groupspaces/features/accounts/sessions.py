@@ -1,7 +1,8 @@
 """Sessions: who is signed in where.
 
-Owns the table `session`. A session's token is 32 random bytes that only its holder knows: the table keeps their SHA-256, so
-that a stolen database signs nobody in. Never checks cookies or headers: that is `web/auth`, which hashes the same way.
+Owns the table `session`. A session's token is 32 random bytes that only its holder knows: the table keeps
+their SHA-256, so that a stolen database signs nobody in. Never checks cookies or headers: that is `web/auth`,
+which hashes the same way.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ _LIST_SQL = f"""
 SELECT {_COLUMNS} FROM session
 WHERE user_id = ? AND id < ? AND expires_at_ms > ? ORDER BY id DESC LIMIT ?"""
 
-# The replica may be behind: whether this password still opens this account is decided where the session is born.
+# The replica may be behind: whether this password still opens this account is decided where the session is
+# born.
 _SIGN_IN_SQL = f"""
 INSERT INTO session (token_hash, user_id, user_agent, created_at_ms, expires_at_ms)
 SELECT ?, id, ?, {NOW_MS}, {NOW_MS} + ? FROM user
@@ -96,7 +98,7 @@ class StoredSessions:
         return Principal(user_id, session_id, name, username, bool(is_operator), expires_at_ms)
 
     def standing(self, principal: Principal) -> Statement:
-        """Return the query by which each write makes sure that its session stands: the local file may be behind."""
+        """Return the query by which each write makes sure, at the primary, that its session stands."""
         return Statement(_STANDING_SQL, (principal.session_id,), refused=_session_ended())
 
 
@@ -111,8 +113,8 @@ async def sign_in(
 ) -> tuple[User, Session]:
     """Sign somebody in. One hash and one round trip.
 
-    Raises Unauthenticated (`BAD_CREDENTIALS`), after the same time whether or not the address is known. An instance that may be
-    behind looks again before it says no.
+    Raises Unauthenticated (`BAD_CREDENTIALS`), after the same time whether or not the address is known. An
+    instance that may be behind looks again before it says no.
     """
     refused = Unauthenticated("The e-mail address or the password is not right.", code="BAD_CREDENTIALS")
     row: Any = await db.read_one(_CREDENTIALS_SQL, (email,))

@@ -1,8 +1,8 @@
 """Signing up: who may, and everything that happens with it in one batch.
 
-Owns the insert into `user` and its rules, which the insert itself decides: the first account becomes the operator (and
-needs the set-up code where strangers could come first), later ones depend on `auth.sign_up` and on an invite.
-Never decides what an invite allows: whoever owns invites hands in the statements that use one.
+Owns the insert into `user` and its rules, which the insert itself decides: the first account becomes the
+operator (and needs the set-up code where strangers could come first), later ones depend on `auth.sign_up` and
+on an invite. Never decides what an invite allows: whoever owns invites hands in the statements that use one.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ _SOMEBODY_EXISTS_SQL = f"SELECT {_SOMEBODY_EXISTS}"
 _INSERT_SQL = f"""
 INSERT INTO user (email, name, username, password_hash, is_operator, created_at_ms)
 SELECT ?, ?,
-  (SELECT value FROM json_each(?) WHERE NOT EXISTS (SELECT 1 FROM user WHERE username = value) ORDER BY key LIMIT 1),
+  (SELECT value FROM json_each(?)
+    WHERE NOT EXISTS (SELECT 1 FROM user WHERE username = value) ORDER BY key LIMIT 1),
   ?, NOT ({_SOMEBODY_EXISTS}), {NOW_MS}
 WHERE CASE WHEN {_SOMEBODY_EXISTS} THEN ? ELSE ? END
 RETURNING {users.COLUMNS}"""
@@ -45,20 +46,20 @@ _OF_LAST_CHANGE = "(SELECT actor_id FROM change WHERE seq = last_insert_rowid())
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What lets a new person into a space: statements that use up the invite (guarded) and insert the member."""
+    """What lets a new person into a space: statements that use the invite (guarded) and insert the member."""
 
     space_id: int
     statements: Sequence[Statement]
 
 
-# find(code, email, refused) looks an invite up; None when this instance knows of none by that code. Using it is decided
-# by its statements, which raise `refused`.
+# find(code, email, refused) looks an invite up; None when this instance knows of none by that code. Using it
+# is decided by its statements, which raise `refused`.
 FindAdmission = Callable[[str, str, AppError], Awaitable[Admission | None]]
 
 
 @dataclass(frozen=True, slots=True)
 class SignUpRules:
-    """Who may sign up. `setup_code` is what the first account must bring, None where nobody else can reach us."""
+    """Who may sign up. `setup_code` is what the first account must bring, None where only we can come."""
 
     mode: Literal["open", "invite", "closed"]
     setup_code: str | None
@@ -79,7 +80,8 @@ class Applicant:
 def setup_code(secret: str, public_url: str) -> str | None:
     """Return the code that the first account needs, or None when `public_url` is this machine's own address.
 
-    It follows from the secret, so all instances print the same one. 50 bits, in two groups of five letters and digits.
+    It follows from the secret, so all instances print the same one. 50 bits, in two groups of five letters
+    and digits.
     """
     host = urlsplit(public_url).hostname or ""
     if host == "localhost" or host.endswith(".localhost") or _is_loopback(host):
@@ -99,7 +101,8 @@ async def sign_up(
 ) -> tuple[User, Session]:
     """Open an account and sign its owner in. One hash and one round trip.
 
-    Raises Forbidden (`SIGN_UP_CLOSED`, `SETUP_CODE_REQUIRED`), Invalid (`INVITE_INVALID`) or Conflict (`EMAIL_TAKEN`).
+    Raises Forbidden (`SIGN_UP_CLOSED`, `SETUP_CODE_REQUIRED`), Invalid (`INVITE_INVALID`) or Conflict
+    (`EMAIL_TAKEN`).
     """
     admission = await _admission(db, rules, applicant)
     as_first = rules.setup_code is None or _same_code(rules.setup_code, applicant.setup_code or "")

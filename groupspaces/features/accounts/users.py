@@ -1,6 +1,7 @@
 """People as others and they themselves see them.
 
-Owns the table `user` after sign-up: reading a profile and changing one's own. Never touches passwords or sessions.
+Owns the table `user` after sign-up: reading a profile and changing one's own. Never touches passwords or
+sessions.
 """
 
 from __future__ import annotations
@@ -88,8 +89,8 @@ async def change_profile(
 ) -> User:
     """Set columns of one's own profile and return it as it is now. One round trip.
 
-    `changes` maps column names, which are trusted, to values. Raises Conflict (`STALE_VERSION`) when the profile is not at
-    `expected_version`.
+    `changes` maps column names, which are trusted, to values. Raises Conflict (`STALE_VERSION`) when the
+    profile is not at `expected_version`.
     """
     assignments = "".join(f"{column} = ?, " for column in changes)
     stale = Conflict("Your profile was changed elsewhere in the meantime.", code="STALE_VERSION")

@@ -1,7 +1,7 @@
 """Mentions: whom a message names.
 
-Owns the table `mention`, one row per message and person named by `@username`. Who belongs to the space, and so can be named, is
-decided by the primary inside the write. `@all` is a fact of the message itself.
+Owns the table `mention`, one row per message and person named by `@username`. Who belongs to the space, and
+so can be named, is decided by the primary inside the write. `@all` is a fact of the message itself.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Messages: what people write to each other in a space.
 
-Owns the table `message`: reading a page or one, posting, editing, deleting. A deleted message keeps its row, without its text, so that
-pages and positions stay. Each write decides again whether its author may; an answer needs no further read. Markdown is made
-into safe HTML here, once per version of a text. Never checks access to reads.
+Owns the table `message`: reading a page or one, posting, editing, deleting. A deleted message keeps its row,
+without its text, so that pages and positions stay. Each write decides again whether its author may; an answer
+needs no further read. Markdown is made into safe HTML here, once per version of a text. Never checks access
+to reads.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Message(msgspec.Struct):
 
 
 class MessagePage(msgspec.Struct):
-    """Messages by ascending id. `next` is the `before` of the older page, `previous` the `after` of the newer one."""
+    """Messages by ascending id. `next` is `before` for the older page, `previous` is `after` for the newer."""
 
     items: list[Message]
     next: int | None
@@ -98,7 +99,8 @@ RETURNING id, kind, mentions_all, created_at_ms, edited_at_ms, deleted_at_ms, ve
 _EDIT_SQL = f"""
 UPDATE message SET content = ?, edited_at_ms = {NOW_MS}, version = version + 1,
   mentions_all = ? AND {access.may("admin")}
-WHERE id = ? AND author_id = ? AND deleted_at_ms IS NULL AND (? IS NULL OR version = ?) AND {access.may("member")}
+WHERE id = ? AND author_id = ? AND deleted_at_ms IS NULL AND (? IS NULL OR version = ?)
+  AND {access.may("member")}
 RETURNING id, kind, mentions_all, created_at_ms, edited_at_ms, deleted_at_ms, version"""
 
 _DELETE_SQL = f"""
@@ -266,7 +268,7 @@ async def _raise_if_not_author(read_primary: Read, user_id: int, message_id: int
 
 
 async def _truth(read_primary: Read, user_id: int, message_id: int) -> tuple[int, bool, str]:
-    """Return author, whether deleted, and the person's role, as the primary knows them. Raises NotFound to strangers."""
+    """Ask the primary for author, whether deleted, and the person's role. Raises NotFound to strangers."""
     rows: Any = await read_primary(_WHY_SQL, (user_id, message_id))
     if not rows:
         raise no_such_message()

@@ -1,8 +1,9 @@
 """Encoded pages of messages, kept until a change concerns them.
 
-Owns the bytes of pages that were asked for, up to a fixed amount. The feed keeps them right: a change drops the pages it
-concerns before its writer gets an answer, and a page that was read while something was dropped is not kept at all. So a page
-never outlives its feed position. Never knows who may read: membership is checked before, on every request.
+Owns the bytes of pages that were asked for, up to a fixed amount. The feed keeps them right: a change drops
+the pages it concerns before its writer gets an answer, and a page that was read while something was dropped
+is not kept at all. So a page never outlives its feed position. Never knows who may read: membership is
+checked before, on every request.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Pages:
         self.size_bytes = 0
 
     async def page(self, space_id: int, side: Side, position: int, limit: int) -> bytes:
-        """Return the JSON of a `MessagePage`. Kept: a dictionary look-up; otherwise two or three queries and an encoding."""
+        """Return the JSON of a `MessagePage`: a dictionary look-up, or two or three queries and an encoding."""
         key = (space_id, side, position, limit)
         kept = self._pages.get(key)
         if kept is not None:
@@ -49,7 +50,7 @@ class Pages:
         return encoded
 
     def on_changes(self, changes: Sequence[Change]) -> None:
-        """Drop what these changes concern. Runs on the event loop, before the writer that caused them goes on."""
+        """Drop what these changes concern. Runs on the event loop, before their writer goes on."""
         for change in changes:
             if change.kind == FEED_RESET or _is_about_a_person(change.kind):
                 self._drop_all()

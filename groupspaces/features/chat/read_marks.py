@@ -1,7 +1,7 @@
 """Read marks: how far each member has read a space.
 
-Owns `member.last_read_message_id`. It only moves forward, and only as far as there are messages; a mark that does not move
-writes nothing.
+Owns `member.last_read_message_id`. It only moves forward, and only as far as there are messages; a mark that
+does not move writes nothing.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ async def move(
 ) -> ReadMark:
     """Mark everything up to `message_id` as read. Raises NotFound to strangers.
 
-    No write when the local file knows a mark as far: marks never go back. Otherwise one round trip, two when it does not move.
+    No write when the local file knows a mark as far: marks never go back. Otherwise one round trip, two when
+    it does not move.
     """
     mark = await one(read, space_id, user_id)
     if mark.last_read_message_id >= message_id:

@@ -1,7 +1,8 @@
 """Who may do what in a space.
 
-Owns roles and their order, the check on the local file before a handler runs (`member`), and the SQL by which each write
-decides the same again at the primary (`MAY`): a replica's yes never authorises a write. Strangers get 404 for everything.
+Owns roles and their order, the check on the local file before a handler runs (`member`), and the SQL by which
+each write decides the same again at the primary (`MAY`): a replica's yes never authorises a write. Strangers
+get 404 for everything.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def require(role: str | None, needed: Role) -> None:
 
 
 def may(needed: Role) -> str:
-    """Return an SQL condition with the parameters (space_id, user_id): this person has at least this role there."""
+    """Return an SQL condition on (space_id, user_id): this person has at least this role there."""
     roles = ", ".join(f"'{role}'" for role, rank in _RANK.items() if rank >= _RANK[needed])
     return (
         "EXISTS (SELECT 1 FROM member AS actor JOIN space AS room ON room.id = actor.space_id"
@@ -66,7 +67,7 @@ def may(needed: Role) -> str:
 
 
 def refusal(needed: Role) -> AppError:
-    """Return what a write refused by `may` is answered: the access check had passed on a state that is now past."""
+    """Return what a write refused by `may` is answered: the access check passed on a state now past."""
     return no_such_space() if needed == "member" else forbidden(needed)
 
 

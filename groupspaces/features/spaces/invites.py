@@ -1,8 +1,9 @@
 """Invites: links that let people into a space.
 
-Owns the table `invite`. Whether an invite still lets somebody in (uses, expiry by the primary's clock, withdrawal, the address it
-is bound to, the space being there) is decided by the one UPDATE that uses it, whoever asks: a member-to-be with an account
-(`accept`) or one signing up (`find_admission`). A code is 128 random bits.
+Owns the table `invite`. Whether an invite still lets somebody in (uses, expiry by the primary's clock,
+withdrawal, the address it is bound to, the space being there) is decided by the one UPDATE that uses it,
+whoever asks: a member-to-be with an account (`accept`) or one signing up (`find_admission`). A code is 128
+random bits.
 """
 
 from __future__ import annotations
@@ -105,7 +106,8 @@ _USE_SQL = f"""
 UPDATE invite SET uses = uses + 1
 WHERE code = ? AND {_USABLE}
   AND (email IS NULL OR email = {{email}})
-  AND NOT EXISTS (SELECT 1 FROM member WHERE member.space_id = invite.space_id AND member.user_id = {{user_id}})"""
+  AND NOT EXISTS (
+    SELECT 1 FROM member WHERE member.space_id = invite.space_id AND member.user_id = {{user_id}})"""
 
 _ADMIT_SQL = f"""
 INSERT INTO member (space_id, user_id, role, joined_at_ms, last_read_message_id)
@@ -129,7 +131,7 @@ WHERE invite.code = ?"""
 async def page(
     read: Read, public_url: str, space_id: int, *, before_id: int, limit: int
 ) -> tuple[list[Invite], int | None]:
-    """List the invites of a space that were not withdrawn, newest first, and where the next page begins. One query."""
+    """List a space's invites that were not withdrawn, newest first, and where the next page begins."""
     rows: Any = await read(_PAGE_SQL, (space_id, before_id, limit + 1))
     shown = rows[:limit]
     return [_invite_of(row, public_url) for row in shown], shown[-1][0] if len(rows) > limit else None
@@ -189,8 +191,9 @@ async def preview(read: Read, code: str) -> Preview:
 async def accept(write: Write, read: Read, read_primary: Read, user_id: int, code: str) -> Space:
     """Join the space an invite leads to; a member already joins for nothing and uses nothing up.
 
-    One round trip, two when the invite is not known here yet or is refused. Raises NotFound (`INVITE_REVOKED`,
-    `INVITE_EXPIRED`, `INVITE_USED_UP` or `NOT_FOUND`) or Forbidden (`INVITE_FOR_SOMEBODY_ELSE`).
+    One round trip, two when the invite is not known here yet or is refused. Raises NotFound
+    (`INVITE_REVOKED`, `INVITE_EXPIRED`, `INVITE_USED_UP` or `NOT_FOUND`) or Forbidden
+    (`INVITE_FOR_SOMEBODY_ELSE`).
     """
     found: Any = await read(_SPACE_OF_SQL, (code,)) or await read_primary(_SPACE_OF_SQL, (code,))
     if not found:
@@ -218,7 +221,7 @@ async def joined_space(read: Read, user_id: int, code: str) -> Space:
 
 
 async def find_admission(db: Database, code: str, email: str, refused: AppError) -> Admission | None:
-    """Look up what lets somebody with a new account in; the account is the one of `email`, inserted before."""
+    """Look up what lets in the new account of `email`, which the same batch has inserted before."""
     row: Any = await db.read_one(_SPACE_OF_SQL, (code,))
     if row is None:
         return None

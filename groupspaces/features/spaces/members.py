@@ -1,7 +1,7 @@
 """Members: who belongs to a space, with which role.
 
-Owns the table `member`: listing, joining a public space, changing roles, removing and leaving. Which role may do what to which
-other is decided inside each write; a space always keeps an owner. Never touches invites.
+Owns the table `member`: listing, joining a public space, changing roles, removing and leaving. Which role may
+do what to which other is decided inside each write; a space always keeps an owner. Never touches invites.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Spaces: the rooms people meet in.
 
-Owns the table `space` and how a member sees a space (with what is unread). Who may do what is decided inside each write
-with `access.may`. Never touches members beyond the first owner, nor messages beyond counting them.
+Owns the table `space` and how a member sees a space (with what is unread). Who may do what is decided inside
+each write with `access.may`. Never touches members beyond the first owner, nor messages beyond counting them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ Visibility = Literal["private", "public"]
 
 # Counting stops here; clients show "99+".
 _UNREAD_MAX = 100
-# Unread messages are looked for among this many of the newest, so that a space full of one's own costs no more.
+# Unread messages are looked for among this many of the newest, so that a space full of one's own costs no
+# more.
 _UNREAD_WINDOW = 500
 _EXCERPT_CHARS = 140
 _SLUG_MAX_CHARS = 40
@@ -130,9 +131,11 @@ WHERE visibility = 'public' AND deleted_at_ms IS NULL AND id < ?
 ORDER BY id DESC LIMIT ?"""
 
 _INSERT_SQL = f"""
-INSERT INTO space (name, slug, description, theme_color, wallpaper, emoji, visibility, created_by, created_at_ms)
+INSERT INTO space (
+  name, slug, description, theme_color, wallpaper, emoji, visibility, created_by, created_at_ms)
 SELECT ?,
-  (SELECT value FROM json_each(?) WHERE NOT EXISTS (SELECT 1 FROM space WHERE slug = value) ORDER BY key LIMIT 1),
+  (SELECT value FROM json_each(?)
+    WHERE NOT EXISTS (SELECT 1 FROM space WHERE slug = value) ORDER BY key LIMIT 1),
   ?, ?, ?, ?, ?, id, {NOW_MS} FROM user WHERE id = ? AND suspended_at_ms IS NULL"""
 
 _FIRST_OWNER_SQL = f"""
@@ -247,8 +250,8 @@ async def change(
 ) -> Space:
     """Set columns of a space and return it as it is now. One round trip, two when it is refused.
 
-    `changes` maps column names, which are trusted, to values. Raises Forbidden or NotFound to anybody but owners and admins,
-    Conflict (`STALE_VERSION`, `SLUG_TAKEN`).
+    `changes` maps column names, which are trusted, to values. Raises Forbidden or NotFound to anybody but
+    owners and admins, Conflict (`STALE_VERSION`, `SLUG_TAKEN`).
     """
     assignments = "".join(f"{column} = ?, " for column in changes)
     refused = Conflict("The space was changed in the meantime.", code="STALE_VERSION")
@@ -277,7 +280,7 @@ async def change(
 
 
 async def delete(write: Write, user_id: int, space_id: int) -> None:
-    """Delete a space for everybody. Its rows stay; its slug is free again. Raises Forbidden to anybody but owners."""
+    """Delete a space for everybody; its rows stay, its slug is free. Raises Forbidden unless an owner asks."""
     params = (space_id, space_id, user_id)
     batch = Batch(
         [
