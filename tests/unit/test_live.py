@@ -170,6 +170,8 @@ async def test_losing_membership_ends_a_spaces_events_even_those_already_waiting
         await site.sign_in(name)
     space_id = await make_space(site, "ada", "bob")
     ada, bob = [subscribe(site, await site.user_id(name)) for name in ("ada", "bob")]
+    await say(site, space_id, -1)
+    assert len(await received(bob, 1)) == len(await received(ada, 1)) == 1
     for n in range(3):
         await say(site, space_id, n)
     await leave(site, space_id, await site.user_id("bob"))
@@ -268,6 +270,29 @@ async def test_replay_shows_what_a_member_missed_and_nothing_else(site: Site) ->
     seqs = [(await say(site, hers, n), await say(site, theirs, n))[0] for n in range(4)]
     frames = parse(await site.hub.replay(await site.user_id("ada"), begin, seqs[2]) or b"")
     assert [frame.id for frame in frames] == seqs[:3]
+
+
+async def test_what_is_replayed_is_not_delivered_again_by_a_pump_that_is_behind(site: Site) -> None:
+    may_go_on = asyncio.Event()
+
+    async def slow(change: Change) -> Rendered:
+        if not may_go_on.is_set() and change.data["n"] == 0:
+            await may_go_on.wait()
+        return await named(change)
+
+    site.hub.render("message", slow)
+    await site.sign_in("ada")
+    space_id = await make_space(site, "ada")
+    begin = site.db.status().seq
+    user_id = await site.user_id("ada")
+    early = subscribe(site, user_id)
+    seqs = [await say(site, space_id, n) for n in range(3)]
+    late = subscribe(site, user_id)
+    may_go_on.set()
+    replayed = parse(await site.hub.replay(user_id, begin, late.after_seq) or b"")
+    seqs.append(await say(site, space_id, 3))
+    assert [frame.id for frame in await received(early, 4)] == seqs
+    assert [frame.id for frame in [*replayed, *await received(late, 1)]] == seqs
 
 
 async def test_a_position_the_feed_no_longer_holds_cannot_be_replayed(site: Site) -> None:
@@ -430,6 +455,15 @@ async def test_a_silent_stream_has_a_heartbeat_that_carries_nothing(
     async with site.serve() as url, reading(url, ada) as (reader, _):
         await wait_until(lambda: reader.raw.count(b":\n\n") >= 2)
         assert len(reader.frames) == 1
+
+
+async def test_a_stream_has_no_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_module, "HEARTBEAT_S", 0.5)
+    async with open_site(tmp_path, {"server.request_timeout_s": "1"}) as site:
+        ada = dict(await site.mount(OPERATIONS).sign_in("ada"))
+        async with site.serve() as url, reading(url, ada) as (reader, _):
+            await wait_until(lambda: reader.raw.count(b":\n\n") >= 5)
+            assert not reader.ended
 
 
 async def test_a_stream_ends_with_its_session_and_is_forgotten_when_the_reader_goes(site: Site) -> None:
