@@ -157,7 +157,8 @@ class Replica:
         except ChildFailed as error:
             log(_log, logging.WARNING, "replica child was killed at the end", error=str(error))
         for waiter in self._waiters:
-            waiter.cancel()
+            if not waiter.done():
+                waiter.set_result(self._closed_result())
 
     async def sync_now(self) -> SyncResult:
         """Wait for a sync that starts after this call; shared with others who wait.
@@ -217,6 +218,9 @@ class Replica:
             await self._kill_child()
             return self._note_failure(started_s, error)
         return self._note_success(started_s, changed)
+
+    def _closed_result(self) -> SyncResult:
+        return SyncResult("the replica is closed", False, time.monotonic(), 0.0, -1, self.state.generation)
 
     def _note_success(self, started_s: float, changed: bool) -> SyncResult:
         self._failure = None
@@ -345,7 +349,7 @@ class Replica:
 
     async def _close_child(self) -> None:
         child, self._child = self._child, None
-        if child is None:
+        if child is None or not child.running:
             return
         await child.close(timeout_s=_CLOSE_TIMEOUT_S)
         self._generations.mark_closed(self._open_number)
