@@ -24,6 +24,7 @@ _log = logging.getLogger("groupspaces.db")
 
 _PAGE = 500
 _RETRY_S = 0.05
+_EPOCH_SQL = "SELECT max(epoch) FROM lineage"
 _HAS_SQL = "SELECT 1 FROM change WHERE seq = ? AND token = ?"
 
 
@@ -54,6 +55,10 @@ class Follower:
         except (apsw.BusyError, Unavailable):
             if self._retry is None or self._retry.when() < asyncio.get_running_loop().time():
                 self._retry = asyncio.get_running_loop().call_later(_RETRY_S, self.advance)
+
+    def epoch(self) -> int:
+        """Return the epoch of the local history. Raises `Unavailable` when the file cannot be read."""
+        return int(str(self._reader.rows_now(_EPOCH_SQL)[0][0]))
 
     def switched(self) -> None:
         """Go on after the reader was given another file: tell of what is new there, or of a `feed.reset`."""

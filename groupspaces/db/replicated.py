@@ -32,6 +32,9 @@ from .status import Round, Status
 
 _log = logging.getLogger("groupspaces.db")
 
+# Nobody waits longer than this for a second look before a "no".
+_LOOK_AGAIN_S = 2.0
+
 _FINGERPRINT = "secret_fingerprint"
 _FINGERPRINT_SQL = "SELECT value FROM deployment WHERE name = ?"
 _KEEP_FINGERPRINT_SQL = "INSERT INTO deployment (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING"
@@ -144,8 +147,8 @@ class Replicated:
     async def catch_up(self) -> bool:
         """Run a round, so that a second look sees what was just made elsewhere."""
         try:
-            await self._replication.sync()
-        except Unavailable:
+            await asyncio.wait_for(self._replication.sync(), _LOOK_AGAIN_S)
+        except (TimeoutError, Unavailable):
             return False
         return True
 
@@ -223,7 +226,6 @@ class Replicated:
         return (self._follower.seq, self._follower.token) if self._follower.seq else None
 
     def _reachability_changed(self, reachable: bool) -> None:
-        _log.warning("primary %s", "is back" if reachable else "is away")
         if reachable:
             self._replica.end_backoff()
             self._replication.nudge()

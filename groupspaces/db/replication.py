@@ -18,13 +18,14 @@ from groupspaces.errors import Unavailable
 from groupspaces.logging_context import log
 
 from .follower import Follower
+from .hrana import PrimaryError
 from .remote_primary import LineageMismatch, RemotePrimary
 from .replica import Replica
 from .status import Round
 
 _log = logging.getLogger("groupspaces.replication")
 
-_PRIMARY_HEAD_SQL = "SELECT seq FROM change ORDER BY seq DESC LIMIT 1"
+_HEAD_SQL = "SELECT (SELECT max(seq) FROM change), (SELECT max(epoch) FROM lineage)"
 # Rounds asked for by requests (bookmarks, look-again) start at least this far apart, whatever arrives.
 _SPACING_S = 0.02
 
@@ -90,19 +91,19 @@ class Replication:
             waiting, self._next = self._next, None
             self._started_s = time.monotonic()
             try:
-                result = await self._round()
-            except Unavailable as error:
+                waiting.set_result(await self._round())
+            except (Unavailable, PrimaryError) as error:
                 waiting.set_exception(error)
-            except BaseException:
-                waiting.cancel()
-                raise
-            else:
-                waiting.set_result(result)
+            finally:
+                # Ending here for another reason (we are being closed, or a fault of ours) must leave nobody waiting.
+                if not waiting.done():
+                    waiting.set_exception(_not_synced("the round was given up"))
 
     async def _round(self) -> Round:
         started_s, started_at_ms = time.monotonic(), self._clock.now_ms()
         primary_seq = await self._primary_seq()
-        if primary_seq != self._follower.seq:
+        # A replica that needs rebuilding does so in its next sync, whether or not the feed moved.
+        if primary_seq != self._follower.seq or self._replica.state.rebuild_reason is not None:
             synced = await self._replica.sync_now()
             if not synced.ok:
                 raise _not_synced(synced.error or "unknown")
@@ -112,12 +113,21 @@ class Replication:
         return Round(self._follower.seq, primary_seq, (time.monotonic() - started_s) * 1000)
 
     async def _primary_seq(self) -> int:
+        """Return the primary's feed head once its history is known to be ours, else have the replica rebuilt."""
         try:
-            rows = await self._remote.read_asserting_lineage(_PRIMARY_HEAD_SQL)
+            rows = await self._remote.read_asserting_lineage(_HEAD_SQL)
         except LineageMismatch as error:
-            await self.rebuild("the primary has another history")
-            raise _not_synced("the primary has another history") from error
-        return int(str(rows[0][0])) if rows else 0
+            raise await self._other_history() from error
+        seq, epoch = rows[0]
+        # A primary filled with copied rows keeps their tokens; whoever copies them begins a new epoch.
+        if self._follower.seq and epoch != self._follower.epoch():
+            raise await self._other_history()
+        return int(str(seq or 0))
+
+    async def _other_history(self) -> Unavailable:
+        reason = "the primary has another history"
+        await self.rebuild(reason)
+        return _not_synced(reason)
 
 
 def _not_synced(reason: str) -> Unavailable:
