@@ -13,8 +13,8 @@ from tests.bench.scene import PAGE, room
 from tests.support.client import expect
 from tests.support.wait import wait_until
 
-_ROUNDS = 6
-_TURN_S = 2
+_ROUNDS = 8
+_TURN_S = 1
 
 
 async def run(folder: Path, report: Report) -> None:

@@ -17,8 +17,8 @@ OURS = "Group Spaces"
 BARE = "bare Starlette route"
 THEIRS = "PocketBase"
 
-_ROUNDS = 6
-_TURN_S = 2
+_ROUNDS = 10
+_TURN_S = 1
 
 
 async def run(folder: Path, report: Report) -> None:
