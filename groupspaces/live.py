@@ -13,6 +13,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextvars import Context
 from typing import Any, NamedTuple
 
 import msgspec
@@ -390,9 +391,10 @@ class Hub:
 
     def _start_tasks(self) -> None:
         if not self._tasks:
+            # In a context of their own: what they log belongs to no request, least of all to the one that started them.
             self._tasks = [
-                asyncio.create_task(self._pump(), name="live events"),
-                asyncio.create_task(self._tell_freshness(), name="live freshness"),
+                asyncio.create_task(self._pump(), name="live events", context=Context()),
+                asyncio.create_task(self._tell_freshness(), name="live freshness", context=Context()),
             ]
 
     def _all_streams(self) -> list[Stream]:

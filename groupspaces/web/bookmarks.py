@@ -51,15 +51,16 @@ class Bookmarks:
         Raises Invalid (`UNKNOWN_BOOKMARK`, or a header that is no number) and Unavailable (`REPLICA_BEHIND`).
         """
         status = self._db.status()
-        if b"gs-bookmark" not in headers and not self._written and self._db.mode == "standalone":
-            return status  # nothing to wait for: the way of almost every read
         wanted = _whole_number(headers, b"gs-bookmark", "GS-Bookmark")
+        stale_s = _whole_number(headers, b"gs-max-stale", "GS-Max-Stale")
+        if wanted is None and not self._written and self._db.mode == "standalone":
+            return status  # nothing to wait for: the way of almost every read
         if wanted is not None and wanted > status.seq:
             await self._db.wait_for(wanted)
         if principal is not None and (self._written or principal.seq > status.seq):
             await self._include_own(principal, status)
         if self._db.mode == "replica":
-            await self._within(_whole_number(headers, b"gs-max-stale", "GS-Max-Stale"), private=private)
+            await self._within(stale_s, private=private)
         return self._db.status()
 
     async def _include_own(self, principal: Principal, status: Status) -> None:

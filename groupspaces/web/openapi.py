@@ -25,6 +25,8 @@ _REF = "#/components/schemas/{name}"
 _JSON = "application/json"
 _PROBLEM = "application/problem+json"
 
+_TEXT_PATTERN = r"^[^\u0000-\u0008\u000B-\u001F\u007F-\u009F]*$"
+
 _PROBLEM_WORDS = {
     400: "The body is no JSON, or names a field twice",
     401: "Not signed in",
@@ -72,6 +74,9 @@ def document(operations: Iterable[Operation]) -> dict[str, Any]:
     queries = [op.query for op in operations if op.query is not None]
     schemas, components = msgspec.json.schema_components([*types, *queries, Problem], ref_template=_REF)
     schema_of = dict(zip(map(id, [*types, *queries]), schemas, strict=False))
+    for op in operations:
+        if op.body is not None:
+            _forbid_control_characters(schema_of[id(op.body)], components, set())
     paths: dict[str, dict[str, Any]] = {}
     for op in operations:
         paths.setdefault(op.path, {})[op.method.lower()] = _described(op, schema_of, components)
@@ -152,6 +157,22 @@ def _described(op: Operation, schema_of: dict[int, Any], components: dict[str, A
         described["requestBody"] = {"required": True, "content": {_JSON: {"schema": schema_of[id(op.body)]}}}
     described["responses"] = _responses(op, schema_of)
     return described
+
+
+def _forbid_control_characters(schema: Any, components: dict[str, Any], seen: set[str]) -> None:
+    """Say of every free text in a request what `decoding` refuses."""
+    if isinstance(schema, list):
+        for inner in schema:
+            _forbid_control_characters(inner, components, seen)
+    if not isinstance(schema, dict):
+        return
+    if schema.get("type") == "string" and not schema.keys() & {"pattern", "enum", "format"}:
+        schema["pattern"] = _TEXT_PATTERN
+    if "$ref" in schema and schema["$ref"] not in seen:
+        seen.add(schema["$ref"])
+        _forbid_control_characters(components[schema["$ref"].rsplit("/", 1)[-1]], components, seen)
+    for inner in schema.values():
+        _forbid_control_characters(inner, components, seen)
 
 
 def _parameters(op: Operation, schema_of: dict[int, Any], components: dict[str, Any]) -> list[dict[str, Any]]:

@@ -67,6 +67,7 @@ class Site:
         self.db = db
         self.settings = settings
         self.traffic = Traffic()
+        self.parts: dict[type[Any], Any] = {}
         self.hub = Hub(db, members=self._members)
         self.cookies = SessionCookies(SECRET, secure=False)
         self.services = Services(
@@ -80,7 +81,7 @@ class Site:
             limiter=Limiter(settings.limits, SystemClock()),
             proxies=TrustedProxies(settings.server.trusted_proxies),
             activity=Activity(),
-            parts={},
+            parts=self.parts,
         )
         self.asgi: Any = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,18 @@ def test_parameters_are_those_that_are_checked(document: dict[str, Any]) -> None
 def test_bodies_refuse_unknown_fields_in_the_document_too(document: dict[str, Any]) -> None:
     assert document["components"]["schemas"]["NewSpace"]["additionalProperties"] is False
     assert document["components"]["schemas"]["NewSpace"]["required"] == ["name"]
+
+
+def test_texts_of_requests_are_described_as_they_are_checked(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    for schema in (
+        schemas["NewSpace"]["properties"]["name"],
+        schemas["Inner"]["properties"]["tags"]["items"],
+    ):
+        assert re.search(schema["pattern"], "a\tb\nc é")
+        assert not re.search(schema["pattern"], "a\x00b")
+        assert not re.search(schema["pattern"], "a\x85b")
+    assert "pattern" not in schemas["Space"]["properties"]["name"]
 
 
 async def test_the_document_and_its_page_are_public(
