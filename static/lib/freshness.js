@@ -18,6 +18,7 @@ export const freshness = createStore({
   lostSince: null, primaryAwaySince: null, behindMs: 0, toldAt: 0, nowMs: Date.now(), back: null,
 });
 
+let sentBeforeBack = 0;
 let clockAheadMs = 0; // server's clock minus ours
 let ticker = 0;
 let backTimer = 0;
@@ -38,7 +39,7 @@ export function noteLine(isOpen) {
   const { lostSince } = freshness.get();
   if (isOpen === (lostSince === null)) return;
   if (isOpen) comeBack({ lostSince: null });
-  else put({ lostSince: Date.now(), back: null });
+  else goAway({ lostSince: Date.now() });
 }
 
 /** The server says how old its data is, and whether the primary answers. */
@@ -52,13 +53,14 @@ export function notePrimary(isReachable) {
   const { primaryAwaySince } = freshness.get();
   if (isReachable === (primaryAwaySince === null)) return;
   if (isReachable) comeBack({ primaryAwaySince: null });
-  else put({ primaryAwaySince: Date.now(), back: null });
+  else goAway({ primaryAwaySince: Date.now() });
 }
 
 /** A message that had waited went out: the "Back" line counts it. */
 export function noteSentAfterWait() {
   const { back } = freshness.get();
   if (back) put({ back: { sent: back.sent + 1 } });
+  else sentBeforeBack += 1; // the message found its way before the stream did
 }
 
 function noteAge(asOfMs) {
@@ -67,8 +69,14 @@ function noteAge(asOfMs) {
   put({ behindMs: Math.max(0, now + clockAheadMs - asOfMs), toldAt: now, nowMs: now });
 }
 
+function goAway(patch) {
+  sentBeforeBack = 0;
+  put({ ...patch, back: null });
+}
+
 function comeBack(patch) {
-  put({ ...patch, back: { sent: 0 } });
+  put({ ...patch, back: { sent: sentBeforeBack } });
+  sentBeforeBack = 0;
   clearTimeout(backTimer);
   backTimer = setTimeout(() => put({ back: null }), BACK_SHOWN_MS);
 }

@@ -26,12 +26,12 @@ export function Rail({ page, spaceId, newSpace }) {
     <nav class="rail" aria-label="Spaces and places">
       <a class="brand" href="/"><${Mark} /><span>Group Spaces</span></a>
       <div class="nav">
-        <a href="/" data-tip="Home" aria-current=${page === "home" ? "page" : undefined}><${Icon} name="house" /><span>Home</span></a>
+        <a href="/" title="Home" aria-current=${page === "home" ? "page" : undefined}><${Icon} name="house" /><span>Home</span></a>
       </div>
       <div class="rail-label"><span>Spaces</span><${IconButton} small icon="plus" label="New space" onClick=${newSpace} /></div>
       <div class="nav nav-spaces" ref=${list} onKeyDown=${onKeyDown}>
         ${items.map((space) => html`
-          <a key=${space.id} href=${`/spaces/${space.id}`} class=${space.unread_count ? "has-new" : ""} data-tip=${space.name}
+          <a key=${space.id} href=${`/spaces/${space.id}`} class=${space.unread_count ? "has-new" : ""} title=${space.name}
             aria-current=${space.id === spaceId ? "page" : undefined}>
             <${Seal} space=${space} /><span class="clip">${space.name}</span><${Count} unread=${space.unread_count} mentions=${space.mention_count} />
           </a>`)}

@@ -63,7 +63,15 @@ class House:
         person = await self._open_profile(self.server.url, **options)
         cookie = (await self.member(name)).cookie
         await person.context.add_cookies(
-            [{"name": "gs_session", "value": cookie, "url": self.server.url, "httpOnly": True, "sameSite": "Lax"}]
+            [
+                {
+                    "name": "gs_session",
+                    "value": cookie,
+                    "url": self.server.url,
+                    "httpOnly": True,
+                    "sameSite": "Lax",
+                }
+            ]
         )
         await person.page.goto(path)
         return person

@@ -42,7 +42,9 @@ async def test_what_is_written_while_the_server_is_dead_is_stored_once_when_it_i
     server.kill()
     await send(page, "First in the storm")
     await send(page, "Second in the storm")
-    await expect(messages(page, "First in the storm").get_by_text("Queued. Goes out by itself")).to_be_visible()
+    await expect(
+        messages(page, "First in the storm").get_by_text("Queued. Goes out by itself")
+    ).to_be_visible()
     await expect(messages(page, "Second in the storm").get_by_text("Queued, 2nd in line")).to_be_visible()
     await expect(page.locator(".banner")).to_contain_text("You are offline.")
     await expect(page.locator(".banner")).to_contain_text("Two messages wait here and go out by themselves.")
@@ -125,7 +127,11 @@ async def test_a_refused_message_says_why_and_can_be_sent_again(house: House) ->
     await expect(page.locator(".empty-card")).to_be_visible()
 
     async def refuse(route: Route) -> None:
-        problem = {"code": "INVALID", "status": 422, "errors": [{"field": "content", "message": "Not today."}]}
+        problem = {
+            "code": "INVALID",
+            "status": 422,
+            "errors": [{"field": "content", "message": "Not today."}],
+        }
         if route.request.method == "POST":
             await route.fulfill(status=422, json=problem)
         else:

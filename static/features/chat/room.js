@@ -54,29 +54,39 @@ function createRoom(spaceId) {
   let isPlaced = false; // the page was told where to scroll; until then its end means nothing
   let readTimer = 0;
   let loadNumber = 0;
+  let arrivals = null; // what the stream brought while a window was loading
 
   const path = `/spaces/${spaceId}/messages?limit=${PAGE}`;
   const state = () => store.get();
   const newest = () => state().messages.at(-1) ?? null;
-  const ask = (what) => {
-    isPlaced = true;
-    store.set({ goTo: { what, nonce: (state().goTo?.nonce ?? 0) + 1 } });
-  };
 
-  /** Load a fresh window: the newest page, or the one around a message. */
-  async function load(around = null) {
+  /** Ask the page to scroll. */
+  function ask(what) {
+    isPlaced = true;
+    store.set({ goTo: goal(what) });
+  }
+  const goal = (what) => ({ what, nonce: (state().goTo?.nonce ?? 0) + 1 });
+
+  /** Load a fresh window, the newest page or the one around a message, and show its end or the unread line. */
+  async function load(around = null, what = null) {
     loadNumber += 1;
     const number = loadNumber;
+    arrivals = [];
     if (state().messages.length === 0) store.set({ status: "loading", error: null });
     try {
       const page = await api.get(path + placeOf(around));
       if (number !== loadNumber) return;
+      const hasNewer = around !== null && page.previous !== null;
+      const messages = withArrivals(page.items, arrivals, hasNewer);
+      arrivals = null;
+      isPlaced ||= what !== null;
       store.set({
-        status: "ready", error: null, messages: page.items, hasOlder: page.next !== null,
-        hasNewer: around !== null && page.previous != null, below: 0, loading: null, olderError: null,
+        status: "ready", error: null, messages, hasOlder: page.next !== null, hasNewer, below: 0, loading: null,
+        olderError: null, line: datedLine(messages), ...(what && { goTo: goal(what) }),
       });
     } catch (error) {
       if (number !== loadNumber) return;
+      arrivals = null;
       if (state().messages.length === 0) store.set({ status: "error", error });
       else throw error;
     }
@@ -89,9 +99,9 @@ function createRoom(spaceId) {
     isPlaced = false;
     drawLine();
     if (state().hasNewer) store.set({ messages: [], hasNewer: false, status: "idle" });
-    if (state().status !== "ready") await load();
-    dateLine();
-    ask(state().line ? "line" : "end");
+    const what = state().line ? "line" : "end";
+    if (state().status === "ready") ask(what);
+    else await load(null, what);
   }
 
   /** Leave: the unread line goes, and a long window is cut to its end. */
@@ -141,7 +151,7 @@ function createRoom(spaceId) {
       const joined = merge(state().messages, page.items);
       const isLong = joined.length > MOST_SHOWN;
       store.set({
-        loading: null, hasNewer: page.previous != null, messages: isLong ? joined.slice(-MOST_SHOWN) : joined,
+        loading: null, hasNewer: page.previous !== null, messages: isLong ? joined.slice(-MOST_SHOWN) : joined,
         hasOlder: state().hasOlder || isLong,
       });
     } catch {
@@ -152,24 +162,24 @@ function createRoom(spaceId) {
   async function goToNewest() {
     if (state().hasNewer) {
       store.set({ messages: [], hasNewer: false });
-      await load();
+      return load(null, "end");
     }
-    ask("end");
+    return ask("end");
   }
 
   async function goToFirstUnread() {
     const { line, messages } = state();
-    if (!line) return;
+    if (!line) return undefined;
     if (messages.length && messages[0].id > line.afterId && state().hasOlder) {
       store.set({ messages: [] });
-      await load(line.afterId);
-      dateLine();
+      return load(line.afterId, "line");
     }
-    ask("line");
+    return ask("line");
   }
 
   /** A message appeared, by the stream or as the answer to our own. */
   function add(message) {
+    arrivals?.push(message);
     const { messages, hasNewer, status } = state();
     if (status !== "ready") return;
     const isMine = message.author.id === me().id;
@@ -199,6 +209,7 @@ function createRoom(spaceId) {
 
   /** A message changed or was removed. */
   function replace(message) {
+    arrivals?.push(message);
     const known = state().messages.find((other) => other.id === message.id);
     if (!known || known.version > message.version) return;
     store.set({ messages: state().messages.map((other) => (other === known ? { ...known, ...message } : other)) });
@@ -235,14 +246,14 @@ function createRoom(spaceId) {
     const space = spaceById(spaceId);
     if (!space?.unread_count) return;
     store.set({ line: { afterId: space.last_read_message_id ?? 0, since: null, count: space.unread_count } });
+    store.set({ line: datedLine(state().messages) });
   }
 
-  /** The line says since when, once the last message that was read is loaded. */
-  function dateLine() {
-    const { line, messages } = state();
-    if (!line || line.since) return;
-    const lastRead = messages.find((message) => message.id === line.afterId);
-    if (lastRead) store.set({ line: { ...line, since: lastRead.created_at } });
+  /** The unread line, saying since when once the last message that was read is loaded. */
+  function datedLine(messages) {
+    const { line } = state();
+    const lastRead = line && !line.since && messages.find((message) => message.id === line.afterId);
+    return lastRead ? { ...line, since: lastRead.created_at } : line;
   }
 
   return {
@@ -256,6 +267,14 @@ function createRoom(spaceId) {
 function placeOf(around) {
   if (around === null) return "";
   return around === 0 ? "&after=0" : `&around=${around}`;
+}
+
+/** A loaded page with what arrived meanwhile: newer versions of its messages, and new ones if it reaches the end. */
+function withArrivals(items, arrivals, hasNewer) {
+  const versions = new Map(items.map((message) => [message.id, message.version]));
+  const last = items.at(-1)?.id ?? 0;
+  const fitting = arrivals.filter(({ id, version }) => (versions.has(id) ? version > versions.get(id) : !hasNewer && id > last));
+  return merge(items, fitting);
 }
 
 /** Join two runs of messages, ascending by id, each message once; the later run wins. */

@@ -1,0 +1,235 @@
+"""How it looks and who can use it: both themes, phone to wide, no accessibility findings, no word against the policy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import axe_playwright_python.base as axe
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.browser.house import SIGNED_OUT, House, OpenProfile, composer, messages, send
+from tests.support.browser import DESKTOP, PHONE
+from tests.support.server import Server
+
+pytestmark = pytest.mark.browser
+
+AXE = Path(axe.__file__).with_name("axe.min.js").read_text()
+SCREENSHOT = Path(__file__).parents[2] / "docs" / "screenshot.png"
+NARROW = {"width": 320, "height": 640}
+WIDE = {"width": 1920, "height": 1080}
+
+# Path, and what shows that the page is there.
+PAGES = {
+    "/": "h1",
+    "/spaces/{space}": ".msg",
+    "/spaces/{space}/people": ".person-row",
+    "/spaces/{space}/settings": ".space-preview",
+    "/settings": ".seg",
+    "/nothing/here": ".empty",
+}
+DOORS = {"/sign-in": "form", "/sign-up": "form"}
+
+Theme = Literal["light", "dark"]
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desk", "phone"])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+async def test_no_page_has_accessibility_findings(
+    house: House, theme: Theme, viewport: dict[str, int]
+) -> None:
+    space_id = await conversation(house)
+    person = await house.browser("Alice", color_scheme=theme, viewport=viewport)
+    for path, mark in PAGES.items():
+        await open_page(person.page, path.format(space=space_id), mark)
+        assert await findings(person.page) == [], path
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+async def test_the_door_has_no_accessibility_findings(
+    server: Server, new_person: OpenProfile, theme: Theme
+) -> None:
+    person = await new_person(server.url, color_scheme=theme)
+    person.expect_errors(SIGNED_OUT)
+    for path, mark in DOORS.items():
+        await open_page(person.page, path, mark)
+        await (
+            person.page.get_by_role("main").get_by_role("button").last.click()
+        )  # shows the errors of an empty form
+        await expect(person.page.locator(".err").first).to_be_visible()
+        assert await findings(person.page) == [], path
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+async def test_dialogs_menus_and_the_shelf_have_no_accessibility_findings(house: House, theme: Theme) -> None:
+    space_id = await conversation(house)
+    page = await house.chat("Citra", space_id, color_scheme=theme)
+    await composer(page).press_sequentially("for @d")
+    await expect(page.get_by_role("listbox")).to_be_visible()
+    assert await findings(page) == [], "mention shelf"
+    await page.get_by_role("button", name="More about Kebun Kota").click()
+    await expect(page.get_by_role("menu")).to_be_visible()
+    assert await findings(page) == [], "menu"
+    await page.get_by_role("menuitem", name="Invite people").click()
+    await expect(page.get_by_role("dialog")).to_be_visible()
+    assert await findings(page) == [], "invite"
+    await page.keyboard.press("Escape")
+    await page.get_by_role("navigation").first.get_by_role("button", name="New space").click()
+    await expect(page.get_by_role("dialog", name="New space")).to_be_visible()
+    assert await findings(page) == [], "new space"
+
+
+@pytest.mark.parametrize("viewport", [NARROW, PHONE, {"width": 800, "height": 700}, WIDE])
+async def test_nothing_scrolls_sideways(house: House, viewport: dict[str, int]) -> None:
+    space_id = await conversation(house)
+    await house.say(space_id, "Budi", "https://kebun.example/" + "a" * 200, "`" + "code " * 60 + "`")
+    person = await house.browser("Alice", viewport=viewport)
+    for path, mark in PAGES.items():
+        await open_page(person.page, path.format(space=space_id), mark)
+        width = await person.page.evaluate("document.documentElement.scrollWidth")
+        assert width <= viewport["width"], path
+        for box in await person.page.locator(".scroll").all():
+            overflow = await box.evaluate("box => box.scrollWidth - box.clientWidth")
+            assert overflow <= 0, path
+
+
+async def test_the_phone_has_one_pane_and_a_bar(house: House) -> None:
+    space_id = await conversation(house)
+    page = await house.chat("Alice", space_id, viewport=PHONE)
+    bar = page.get_by_role("navigation", name="Panes")
+    await expect(bar.get_by_role("link")).to_have_count(4)
+    await expect(bar.get_by_role("link", name="Chat")).to_have_attribute("aria-current", "page")
+    await expect(page.get_by_role("navigation", name="Spaces and places")).to_be_hidden()
+    for link in await bar.get_by_role("link").all():
+        box = await link.bounding_box()
+        assert box
+        assert box["height"] >= 44
+        assert box["width"] >= 44
+    await send(page, "From the phone")
+    await expect(messages(page, "From the phone").get_by_text("Sent")).to_be_visible()
+    await messages(page, "From the phone").click()  # a tap shows what can be done
+    await messages(page, "From the phone").get_by_role("button", name="Edit").click()
+    await expect(composer(page)).to_have_value("From the phone")
+    await bar.get_by_role("link", name="People").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("People")
+
+
+async def test_the_tablet_shows_members_in_a_sheet(house: House) -> None:
+    space_id = await conversation(house)
+    page = await house.chat("Alice", space_id, viewport={"width": 900, "height": 800})
+    await page.get_by_role("button", name="Members").click()
+    sheet = page.get_by_role("dialog", name="Kebun Kota")
+    await expect(sheet.get_by_text("Dewi")).to_be_visible()
+    await page.keyboard.press("Escape")
+    await expect(sheet).to_have_count(0)
+    await expect(page.get_by_role("button", name="Members")).to_be_focused()
+
+
+async def test_the_theme_follows_the_choice_and_survives_a_reload(house: House) -> None:
+    page = (await house.browser("Alice", "/settings", color_scheme="light")).page
+    sheet = page.locator(".pane")
+    light = await background(page)
+    await page.get_by_role("radio", name="Dark").click()
+    await expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    dark = await background(page)
+    assert dark != light
+    await page.reload()
+    await expect(sheet).to_be_visible()
+    assert await background(page) == dark
+    await page.get_by_role("radio", name="As the system").click()
+    assert await background(page) == light
+    await page.emulate_media(color_scheme="dark")
+    assert await background(page) == dark
+
+
+async def test_the_chat_is_used_by_keyboard_alone(house: House) -> None:
+    space_id = await house.space("Citra", "Budi")
+    await house.say(space_id, "Citra", "One", "Two")
+    page = await house.chat("Citra", space_id)
+    await page.keyboard.press("Tab")
+    await expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    await page.get_by_role("log").focus()
+    await page.keyboard.press("ArrowUp")
+    await expect(messages(page, "Two")).to_be_focused()
+    await page.keyboard.press("ArrowUp")
+    await expect(messages(page, "One")).to_be_focused()
+    await page.keyboard.press("Enter")
+    await expect(messages(page, "One").get_by_role("button", name="Edit")).to_be_focused()
+    await page.keyboard.press("Escape")
+    await expect(messages(page, "One")).to_be_focused()
+    await page.keyboard.press("e")
+    await expect(composer(page)).to_be_focused()
+    await expect(composer(page)).to_have_value("One")
+    await page.keyboard.press("Escape")
+    await expect(composer(page)).to_have_value("")
+    await expect(composer(page)).to_be_focused()
+
+
+async def test_new_messages_are_announced_to_screen_readers(house: House) -> None:
+    space_id = await house.space("Citra", "Budi")
+    page = await house.chat("Citra", space_id)
+    await expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    await house.say(space_id, "Budi", "The barrel is full.")
+    await expect(page.locator("[aria-live=polite]")).to_contain_text("Budi: The barrel is full.")
+    await expect(page.get_by_role("log")).to_have_attribute("aria-live", "off")
+
+
+async def conversation(house: House) -> int:
+    """Make a space of several people in the middle of a conversation, partly unread by Alice."""
+    space_id = await house.space(
+        "Citra",
+        *["Alice", "Budi", "Dewi", "Eka", "Dimas", "Dian"],
+        description="The garden on the roof of the old market: beds, seeds, and who waters when.",
+    )
+    await house.say(
+        space_id,
+        "Dewi",
+        "The seed shop closes on the 28th for stocktaking. If we want the okra it has to be this week.",
+    )
+    await house.say(
+        space_id,
+        "Citra",
+        "Good list. And the bin I meant fits through the gate: https://panduan-kebun.example/bin",
+    )
+    last = await house.say(
+        space_id,
+        "Eka",
+        "Day six on my windowsill. The middle jar got **half the water** and it shows.",
+    )
+    alice = await house.member("Alice")
+    await alice.put(f"/api/spaces/{space_id}/read", {"message_id": last[0]})
+    await (await house.member("Citra")).patch(f"/api/spaces/{space_id}/members/{alice.id}", {"role": "admin"})
+    await house.say(
+        space_id,
+        "Budi",
+        "Then the north bed needs the second rain barrel before we plant, not after. I put it in the plan as step 2.",
+        "@alice do we lime before or after the first rain? The strips say `pH 5.4`.",
+    )
+    return space_id
+
+
+async def open_page(page: Page, path: str, mark: str) -> None:
+    """Go to a page and wait until it is drawn."""
+    await page.goto(path)
+    await expect(page.locator(mark).first).to_be_visible()
+    await page.evaluate("() => document.fonts.ready.then(() => true)")
+
+
+async def findings(page: Page) -> list[str]:
+    """Run axe over the page: WCAG 2.2 A and AA, and its best practices."""
+    await page.evaluate(AXE)
+    result: dict[str, Any] = await page.evaluate(
+        """() => axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] })"""
+    )
+    return [
+        f"{violation['id']}: {node['target']} {node['failureSummary']}"
+        for violation in result["violations"]
+        for node in violation["nodes"]
+    ]
+
+
+async def background(page: Page) -> str:
+    """Return the colour of the sheet."""
+    color: str = await page.locator(".pane").evaluate("pane => getComputedStyle(pane).backgroundColor")
+    return color
