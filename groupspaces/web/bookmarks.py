@@ -57,13 +57,16 @@ class Bookmarks:
             return status  # nothing to wait for: the way of almost every read
         if wanted is not None and wanted > status.seq:
             await self._db.wait_for(wanted)
+            status = self._db.status()
         if principal is not None and (self._written or principal.seq > status.seq):
-            await self._include_own(principal, status)
-        if self._db.mode == "replica":
-            await self._within(stale_s, private=private)
-        return self._db.status()
+            status = await self._with_own(principal, status)
+        if status.mode == "replica":
+            status = await self._within(stale_s, status, private=private)
+        return status
 
-    async def _include_own(self, principal: Principal, status: Status) -> None:
+    # Each of these gets the latest status and returns it, so that it is made once where nothing is waited for.
+
+    async def _with_own(self, principal: Principal, status: Status) -> Status:
         user_id = principal.user_id
         wanted = max(self._written.get(user_id, 0), principal.seq)
         if wanted > status.seq and status.primary == "reachable":
@@ -71,25 +74,30 @@ class Bookmarks:
                 await self._db.wait_for(wanted, timeout_s=_COURTESY_S)
             except AppError:
                 # Not ours to insist on: see the module's docstring. GS-Feed-Seq tells the truth.
-                return
-        if user_id in self._written and self._written[user_id] <= self._db.status().seq:
+                return self._db.status()
+            status = self._db.status()
+        if user_id in self._written and self._written[user_id] <= status.seq:
             del self._written[user_id]
+        return status
 
-    async def _within(self, asked_s: int | None, *, private: bool) -> None:
+    async def _within(self, asked_s: int | None, status: Status, *, private: bool) -> Status:
         """Refuse when this instance has not been equal to the primary recently enough."""
-        if asked_s is not None and self._stale_s() > asked_s:
+        if asked_s is not None and self._stale_s(status) > asked_s:
             await self._db.catch_up()
-            if self._stale_s() > asked_s:
+            status = self._db.status()
+            if self._stale_s(status) > asked_s:
                 raise _behind(
-                    f"This instance is {self._stale_s():.0f} s behind; you asked for at most {asked_s} s."
+                    f"This instance is {self._stale_s(status):.0f} s behind; you asked for at most {asked_s} s."
                 )
-        if private and self._max_stale_s and self._stale_s() > self._max_stale_s:
+        if private and self._max_stale_s and self._stale_s(status) > self._max_stale_s:
             raise _behind("This instance has been out of contact for too long to show anything private.")
+        return status
 
-    def _stale_s(self) -> float:
+    def _stale_s(self, status: Status) -> float:
         """Seconds since this instance was known to be equal; before the first time, since it started."""
-        lag_ms = self._db.status().lag_ms
-        return self._clock.monotonic_s() - self._started_s if lag_ms is None else lag_ms / 1000
+        if status.lag_ms is None:
+            return self._clock.monotonic_s() - self._started_s
+        return status.lag_ms / 1000
 
 
 def freshness(status: Status) -> list[tuple[bytes, bytes]]:
