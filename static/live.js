@@ -2,7 +2,7 @@
 
 import { announce, announceMessage } from "./lib/announce.js";
 import { noteFreshness, noteLine } from "./lib/freshness.js";
-import { claim, flush, startOutbox, stopOutbox } from "./lib/outbox.js";
+import { abandon, claim, flush, startOutbox, stopOutbox } from "./lib/outbox.js";
 import { currentPath, matchPath, navigate } from "./lib/router.js";
 import { keepStream } from "./lib/stream.js";
 import { loadSession, me, session } from "./features/accounts/session.js";
@@ -30,7 +30,7 @@ export function startLive(user) {
       timer = setTimeout(begin, RETRY_START_MS);
       return;
     }
-    stream = keepStream({ afterSeq: spaces.get().seq, onEvent, onState, onRefused: loadSession });
+    stream = keepStream({ afterSeq: spaces.get().seq || null, onEvent, onState, onRefused: loadSession });
   }
   begin();
 
@@ -147,5 +147,7 @@ function loseSpace(id, words) {
   if (["/spaces/:id", "/spaces/:id/people", "/spaces/:id/settings"].some((page) => matchPath(page, currentPath())?.id === id)) navigate("/", { replace: true });
   dropSpace(id);
   forgetRoom(id);
-  toast(words(space.name), { icon: "circle-alert" });
+  const waiting = abandon(id);
+  const keep = { label: "Copy what waited", run: () => navigator.clipboard?.writeText(waiting.join("\n\n")) };
+  toast(words(space.name), { icon: "circle-alert", action: waiting.length ? keep : null });
 }

@@ -66,6 +66,13 @@ export function takeBack(key) {
   return entry.content;
 }
 
+/** Give up what waits for a space that is gone for us. Gives the texts. */
+export function abandon(spaceId) {
+  const gone = outbox.get().entries.filter((entry) => entry.spaceId === spaceId);
+  for (const entry of gone) remove(entry.key);
+  return gone.map((entry) => entry.content);
+}
+
 /** Try everything that waits now: the line is back, or somebody pressed "Try now". */
 export function flush() {
   clearTimeout(wakeTimer);

@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.browser.house import SIGNED_OUT, OpenProfile, composer, messages, send
+from tests.browser.house import SIGNED_OUT, House, OpenProfile, composer, messages, send
 from tests.support.browser import PHONE
 from tests.support.server import Server
 
@@ -70,8 +70,10 @@ async def test_two_people_meet_by_an_invite_link_and_talk_live(
     await expect(messages(page, "Welcome, @budi!").get_by_text("Sent")).to_be_visible()
 
 
-async def test_somebody_with_an_account_signs_in_and_joins(server: Server, new_person: OpenProfile) -> None:
-    dewi = await new_person(server.url)
+async def test_somebody_with_an_account_signs_in_and_joins(house: House, new_person: OpenProfile) -> None:
+    garden = await house.space("Citra")
+    code = await (await house.member("Citra")).invite(garden)
+    dewi = await new_person(house.server.url)
     dewi.expect_errors(SIGNED_OUT)
     page = dewi.page
     await page.goto("/sign-up")
@@ -79,16 +81,21 @@ async def test_somebody_with_an_account_signs_in_and_joins(server: Server, new_p
     await page.get_by_role("button", name="Make the account").click()
     await page.get_by_role("link", name="Settings").click()
     await page.get_by_role("button", name="Sign out of this device").click()
-    await expect(page).to_have_url(re.compile("/sign-in"))
+    await expect(page).to_have_url(re.compile("/sign-in$"))
 
+    await page.goto(f"/invite/{code}")
+    await page.get_by_role("link", name="Sign in and join").click()
+    await expect(page.get_by_text("Citra invites you to Kebun Kota.")).to_be_visible()
     await page.get_by_label("E-mail").fill("dewi@kebun.example")
     await page.get_by_label("Password", exact=True).fill("not her password")
-    await page.get_by_role("button", name="Sign in").click()
+    await page.get_by_role("button", name="Sign in and join").click()
     await expect(page.get_by_role("alert").filter(has_text="do not match")).to_be_visible()
     await expect(page.get_by_label("Password", exact=True)).to_be_focused()
     await page.get_by_label("Password", exact=True).fill(PASSWORD)
-    await page.get_by_role("button", name="Sign in").click()
-    await expect(page.get_by_role("heading", level=1)).to_have_text("Welcome. Nothing waits for you yet.")
+    await page.get_by_role("button", name="Sign in and join").click()
+    await expect(page).to_have_url(re.compile(f"/spaces/{garden}$"))
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Kebun Kota")
+    await expect(page.locator(".head-sub")).to_have_text("2 members")
 
 
 async def test_sign_up_says_what_is_wrong_beside_the_field(server: Server, new_person: OpenProfile) -> None:

@@ -23,6 +23,7 @@ async def test_unread_counts_arrive_live_and_go_when_read(house: House) -> None:
     await expect(page.get_by_role("heading", level=1)).to_have_text("You have read everything.")
     await house.say(garden, "Citra", "The okra has to be this week.", "@alice do we lime before the rain?")
     await expect(row.locator(".count")).to_have_text("@ 22 unread, 1 about you")
+    await expect(page).to_have_title("(2) Home · Group Spaces")
     await expect(page.get_by_role("heading", level=1)).to_have_text(
         "Two new messages in Kebun Kota, and one is about you."
     )

@@ -146,6 +146,39 @@ async def test_a_refused_message_says_why_and_can_be_sent_again(house: House) ->
     assert await contents(await house.member("Citra"), space_id) == ["May I?"]
 
 
+async def test_two_tabs_send_a_waiting_message_once(house: House) -> None:
+    space_id = await house.space("Citra")
+    person = await house.browser("Citra", f"/spaces/{space_id}")
+    person.expect_errors(NO_ANSWER)
+    await person.context.route("**/api/spaces/*/messages", refuse_posts)
+    second = person.watch(await person.context.new_page())
+    await second.goto(f"/spaces/{space_id}")
+    await expect(second.locator(".empty-card")).to_be_visible()
+    await send(person.page, "From the first tab")
+    for page in (person.page, second):
+        await expect(messages(page, "From the first tab").get_by_text("Queued")).to_be_visible()
+    await person.context.unroute("**/api/spaces/*/messages")
+    for page in (person.page, second):
+        await expect(messages(page, "From the first tab")).to_have_count(1)
+        await expect(messages(page, "From the first tab").get_by_text("Queued")).to_have_count(0)
+    assert await contents(await house.member("Citra"), space_id) == ["From the first tab"]
+
+
+async def test_what_waited_for_a_space_that_is_gone_is_not_kept_for_ever(house: House) -> None:
+    garden = await house.space("Citra", "Budi")
+    person = await house.browser("Budi", f"/spaces/{garden}")
+    person.expect_errors(NO_ANSWER)
+    page = person.page
+    await page.route("**/api/spaces/*/messages", refuse_posts)
+    await send(page, "Too late")
+    await expect(messages(page, "Too late").get_by_text("Queued")).to_be_visible()
+    budi = await house.member("Budi")
+    await (await house.member("Citra")).delete(f"/api/spaces/{garden}/members/{budi.id}")
+    await expect(page.get_by_role("button", name="Copy what waited")).to_be_visible()
+    left = await page.evaluate("() => Object.keys(localStorage).filter((key) => key.startsWith('gs.outbox'))")
+    assert left == []
+
+
 async def test_a_draft_waits_in_its_space(house: House) -> None:
     garden = await house.space("Citra")
     await house.space("Citra", name="Thesis writers")

@@ -9,15 +9,16 @@ export const session = createStore({ status: "unknown", user: null, error: null 
 
 export const me = () => session.get().user;
 
-/** Ask the server who we are. */
+/** Ask the server who we are. Whoever is signed in stays so until the server says otherwise. */
 export async function loadSession() {
-  session.set({ status: "unknown", error: null });
+  const wasIn = session.get().status === "in";
+  if (!wasIn) session.set({ status: "unknown", error: null });
   try {
     const { user } = await api.get("/auth/session", { quiet401: true });
     session.set({ status: "in", user });
   } catch (error) {
     if (error.status === 401) session.set({ status: "out", user: null });
-    else session.set({ status: "error", error });
+    else if (!wasIn) session.set({ status: "error", error });
   }
 }
 

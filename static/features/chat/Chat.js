@@ -33,7 +33,8 @@ export function Chat({ space, actions: spaceActions, strip }) {
   const my = useStore(session, (current) => current.user);
   const entries = useStore(outbox, (current) => current.entries);
   const { items: members } = useMembers(space.id);
-  const fresh = freshOf(useStore(freshness));
+  const sub = useStore(freshness, (current) => subtitle(freshOf(current), space));
+  const isOffline = useStore(freshness, (current) => current.lostSince !== null);
   const [editing, setEditing] = useState(null);
   const [removing, setRemoving] = useState(null);
   const [composerKey, setComposerKey] = useState(0);
@@ -59,7 +60,7 @@ export function Chat({ space, actions: spaceActions, strip }) {
   const isEmpty = state.status === "ready" && state.messages.length === 0 && !state.hasOlder && items.length === 0;
 
   return html`
-    <${Head} title=${space.name} sub=${subtitle(fresh, space)} focusKey=${`chat ${space.id}`}
+    <${Head} title=${space.name} sub=${sub} focusKey=${`chat ${space.id}`}
       before=${html`<span class="hide-phone"><${Seal} space=${space} size="l" /></span>`}>
       <${IconButton} icon="users" label="Members" kind="only-tablet" onClick=${spaceActions.showMembers} />
       <${SpaceMenu} space=${space} actions=${spaceActions} here="chat" />
@@ -77,7 +78,7 @@ export function Chat({ space, actions: spaceActions, strip }) {
       <${Composer} key=${`${editing?.id ?? "new"} ${composerKey}`} space=${space} members=${members} fieldRef=${field}
         mention=${{ myId: my.id, mayMentionAll: isOrganiser(space.role) }} editing=${editing} draft=${readDraft(space.id)}
         onDraft=${(text) => keepDraft(space.id, text)} send=${actions.send} save=${actions.save} leaveEditing=${actions.leaveEditing}
-        editLast=${actions.editLast} isOffline=${fresh.kind === "offline"} />
+        editLast=${actions.editLast} isOffline=${isOffline} />
     </div>
     ${removing && html`
       <${ConfirmDialog} title="Remove this message?" verb="Remove" busyVerb="Removing…" act=${() => removeMessage(removing)}

@@ -1,5 +1,6 @@
-import { html, useEffect, useState } from "../../vendor/preact.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "../../vendor/preact.js";
 import { api } from "../../lib/api.js";
+import { applyHue, spaceHue } from "../../lib/hue.js";
 import { plural } from "../../lib/words.js";
 import { Seal } from "../../ui/Seal.js";
 
@@ -25,8 +26,11 @@ export function useInvite(code) {
 /** "Citra invites you to Kebun Kota." */
 export function InviteCard({ preview, note }) {
   const { space, invited_by: host } = preview;
+  const card = useRef(null);
+  const hue = spaceHue(space);
+  useLayoutEffect(() => applyHue(card.current, hue), [hue.hue, hue.degrees]);
   return html`
-    <div class="invite">
+    <div class="invite" ref=${card}>
       <${Seal} space=${space} size="l" />
       <p><b>${host.name} invites you to ${space.name}.</b><br />
         <span class="ink-2">${plural(space.member_count, "member")}${note && ` · ${note}`}</span></p>
