@@ -22,6 +22,7 @@ from groupspaces.errors import PortTaken
 from groupspaces.logging_context import log
 from groupspaces.ops import logs
 from groupspaces.settings import Settings, unused
+from groupspaces.web.http_protocol import BoundedHead
 
 _log = logging.getLogger("groupspaces")
 
@@ -41,7 +42,7 @@ def run(settings: Settings) -> int:
         application = Application(settings)
         config = uvicorn.Config(
             application.asgi,
-            http="httptools",
+            http=BoundedHead,
             ws="none",
             lifespan="off",
             log_config=None,

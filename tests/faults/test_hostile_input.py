@@ -355,7 +355,30 @@ async def test_noise_on_the_wire_disturbs_nobody(scene: Scene, chance: random.Ra
     expect(await scene.person.get("/api/spaces"), 200)
 
 
+async def test_a_head_without_an_end_is_cut_off(scene: Scene) -> None:
+    memory = scene.server.rss_bytes()
+    for begin in (b"GET /api/spaces HTTP/1.1\r\nX-A: ", b"GET /", b"GET /api/spaces HTTP/1.1\r\n"):
+        piece = b"X-A: a\r\n" * 128 if begin.endswith(b"1.1\r\n") else b"a" * 1024
+        assert await asyncio.to_thread(_bytes_taken, scene.server.port, begin, piece) < 16 * 1024 * 1024
+    assert scene.server.rss_bytes() - memory < 32 * 1024 * 1024
+    expect(await scene.person.get("/api/spaces"), 200)
+
+
 # --- helpers ---
+
+
+def _bytes_taken(port: int, begin: bytes, piece: bytes) -> int:
+    """Send pieces until the other side ends the connection; return how much it let us send."""
+    sent = 0
+    with socket.create_connection(("127.0.0.1", port), timeout=5.0) as connection:
+        connection.sendall(begin)
+        try:
+            while sent < 64 * 1024 * 1024:
+                connection.sendall(piece)
+                sent += len(piece)
+        except OSError:
+            pass
+    return sent
 
 
 def _json(body: bytes) -> dict[str, Any]:
