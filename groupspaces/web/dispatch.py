@@ -36,7 +36,6 @@ ANSWER_HEADERS = "groupspaces.answer_headers"  # in the scope: what an error ans
 
 Headers = list[tuple[bytes, bytes]]
 
-_MAX_FOUND = 4096
 _NO_STORE = (b"cache-control", b"no-store")
 _encode = msgspec.json.Encoder().encode
 
@@ -78,7 +77,6 @@ class OperationTable:
 
     def __init__(self, operations: Iterable[Operation], services: Services) -> None:
         self._root = Node()
-        self._found: dict[str, Found] = {}
         for operation in operations:
             self._add(operation)
         self._handling = _Handling(services)
@@ -96,17 +94,9 @@ class OperationTable:
     def find(self, path: str) -> Found | None:
         """Return the place of a path and the texts of its parameters; a fixed segment wins over a parameter.
 
-        Paths that were asked for lately are remembered: finding one again is a dictionary look-up.
+        Costs a dictionary look-up a segment. Nothing is remembered: what strangers ask for must not fill the memory.
         """
-        found = self._found.get(path)
-        if found is None:
-            found = _walk(self._root, path.split("/"), 1, ())
-            if found is None:
-                return None
-            if len(self._found) >= _MAX_FOUND:
-                self._found.clear()
-            self._found[path] = found
-        return found
+        return _walk(self._root, path.split("/"), 1, ())
 
     def _add(self, operation: Operation) -> None:
         node = self._root
