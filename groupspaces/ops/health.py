@@ -15,7 +15,7 @@ from groupspaces import __version__
 from groupspaces.clock import Clock
 from groupspaces.db.database import Database
 from groupspaces.errors import Unavailable
-from groupspaces.web.times import rfc3339
+from groupspaces.times import rfc3339
 
 # A page of the file itself: "SELECT 1" would be answered without touching it.
 _READ_SQL = "SELECT seq FROM change ORDER BY seq DESC LIMIT 1"

@@ -14,9 +14,9 @@ from groupspaces.clock import Clock
 from groupspaces.db.database import Database
 from groupspaces.db.status import Status
 from groupspaces.errors import AppError, FieldError, Invalid, Unavailable
+from groupspaces.times import rfc3339
 
 from .principal import Principal
-from .times import rfc3339
 
 _MAX_REMEMBERED = 10_000
 _MAX_SEQ = 2**63 - 1
