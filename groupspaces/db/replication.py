@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextvars import Context
 
 from groupspaces.clock import Clock
 from groupspaces.errors import Unavailable
@@ -66,7 +67,8 @@ class Replication:
             self._next.add_done_callback(lambda future: future.cancelled() or future.exception())
         waiting = self._next
         if self._runner is None or self._runner.done():
-            self._runner = asyncio.create_task(self._run(), name="replication rounds")
+            # In a context of its own: what a round logs does not belong to the request that happened to start it.
+            self._runner = asyncio.create_task(self._run(), name="replication rounds", context=Context())
         return await asyncio.shield(waiting)
 
     def nudge(self) -> None:
