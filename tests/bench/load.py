@@ -124,14 +124,13 @@ def fire(
 
 def median(turns: Sequence[Turn], of: str) -> float:
     """Return the median of one of a turn's figures."""
-    return statistics.median(getattr(turn, of) for turn in turns)
+    return float(statistics.median(getattr(turn, of) for turn in turns))
 
 
 def ratio(ours: Sequence[Turn], theirs: Sequence[Turn], of: str) -> float:
     """Return the median of the ratios of turns that followed each other."""
-    return statistics.median(
-        getattr(our, of) / getattr(their, of) for our, their in zip(ours, theirs, strict=True)
-    )
+    ratios = [getattr(our, of) / getattr(their, of) for our, their in zip(ours, theirs, strict=True)]
+    return float(statistics.median(ratios))
 
 
 def rows(turns: Mapping[str, Sequence[Turn]]) -> list[tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.bench import load
@@ -14,6 +15,7 @@ from tests.support.client import expect
 from tests.support.server import Server
 
 OURS = "Group Spaces"
+ZIPPED = "Group Spaces, as a browser asks (gzip)"
 BARE = "bare Starlette route"
 THEIRS = "PocketBase"
 
@@ -36,15 +38,19 @@ async def run(folder: Path, report: Report) -> None:
                 bare.start()
                 load.pin(server.pid, load.SERVER_CORE)
                 load.pin(bare.pid, load.SERVER_CORE)
-                ours = Contender(OURS, reading.messages_url, server.pid, reading.cookie)
-                other = Contender(BARE, f"{bare.url}/api/spaces/1/messages", bare.pid)
-                _against_bare(report, ours, other, len(page.content))
+                zipped = {"Accept-Encoding": "gzip, deflate, br"}
+                contenders = [
+                    Contender(OURS, reading.messages_url, server.pid, reading.cookie),
+                    Contender(BARE, f"{bare.url}/api/spaces/1/messages", bare.pid),
+                    Contender(ZIPPED, reading.messages_url, server.pid, reading.cookie | zipped),
+                ]
+                _against_bare(report, contenders, len(page.content))
             report.watch(server)
         await _against_pocketbase(folder, report, server, reading)
 
 
-def _against_bare(report: Report, ours: Contender, bare: Contender, size_bytes: int) -> None:
-    turns = load.race([ours, bare], rounds=_ROUNDS, turn_s=_TURN_S)
+def _against_bare(report: Report, contenders: Sequence[Contender], size_bytes: int) -> None:
+    turns = load.race(contenders, rounds=_ROUNDS, turn_s=_TURN_S)
     report.note(f"{size_bytes} bytes a page; server on one core, load on the other; {_ROUNDS} turns each")
     report.table(load.COLUMNS, load.rows(turns))
     by_rate = load.ratio(turns[OURS], turns[BARE], "requests_per_s")
