@@ -126,8 +126,6 @@ async def test_a_disk_that_fills_up_again_and_again_loses_nothing(
     assert account.differences(await owner.all_messages(space_id)) == []
     assert server.stop() == 0
     assert damage(local_file(server)) == []
-    for person in people:
-        await person.close()
 
 
 # --- replica ---

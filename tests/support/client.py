@@ -40,6 +40,7 @@ class Participant:
         self.name = ""
         self.email = ""
         self.bookmark = 0
+        self._elsewhere: list[Participant] = []
         self.http = httpx2.AsyncClient(base_url=url, cookies=cookies, timeout=timeout_s, trust_env=False)
 
     # --- being somebody ---
@@ -61,9 +62,10 @@ class Participant:
         return self
 
     def at(self, url: str, *, timeout_s: float = TIMEOUT_S) -> Participant:
-        """Return the same person, with the same session, at another instance."""
+        """Return the same person, with the same session, at another instance; closed together with this one."""
         other = Participant(url, cookies=self.http.cookies, timeout_s=timeout_s)
         other.id, other.name, other.email, other.bookmark = self.id, self.name, self.email, self.bookmark
+        self._elsewhere.append(other)
         return other
 
     @property
@@ -74,6 +76,8 @@ class Participant:
     async def close(self) -> None:
         """Close the connections."""
         await self.http.aclose()
+        for other in self._elsewhere:
+            await other.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -180,6 +184,7 @@ class EventStream:
         self.events: list[Event] = []
         self.last_id = last_event_id
         self.ended = False
+        self.broken = False  # ended, and not by the instance's own last word
         self._http = http
         self._reader: asyncio.Task[None] | None = None
         self._opened: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -231,6 +236,7 @@ class EventStream:
                     async for event in httpx2.EventSource(answer):
                         self._take(event)
         except httpx2.TransportError as error:
+            self.broken = True
             if not self._opened.done():
                 self._opened.set_exception(error)
         finally:

@@ -1,7 +1,7 @@
 """People who keep reading while something else goes wrong, and a record of how that went.
 
-They ask for the newest message over and over. What they are answered must be 200, and may never be older than what the
-same instance showed before: nobody sees history go by.
+Readers ask for the newest message over and over. What they are answered must be 200, and may never be older than what the
+same instance showed before: nobody sees history go by. A `Listener` hears of messages on streams that it breaks off and resumes.
 """
 
 from __future__ import annotations
@@ -41,6 +41,24 @@ async def reading(people: Sequence[Participant], space_id: int) -> AsyncIterator
             yield readings
         finally:
             stopped.set()
+
+
+@dataclass
+class Listener:
+    """What one person heard on one stream after the other, each resumed where the one before was cut off."""
+
+    last_id: int
+    ids: list[int] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+
+    async def listen(self, person: Participant, messages: int) -> None:
+        """Resume at this person's instance, wait for so many messages at least, and hang up."""
+        async with person.events(self.last_id) as stream:
+            await stream.wait_for_messages(messages)
+        # What had arrived when the line was cut is all that is known.
+        self.ids += [event.id for event in stream.events if event.id is not None]
+        self.texts += stream.contents()
+        self.last_id = stream.last_id or self.last_id
 
 
 async def _read_until(stopped: asyncio.Event, person: Participant, space_id: int, readings: Readings) -> None:
