@@ -112,6 +112,31 @@ async def test_a_dead_invite_shows_nothing_and_lets_nobody_in(house: House, sql:
     ]
 
 
+@pytest.mark.parametrize("role", ["admin", "member"])
+async def test_who_was_removed_does_not_come_back_by_an_invite_made_before(house: House, role: str) -> None:
+    ben = house.outsider
+    await ben.joins(house.owner, house.space_id, "admin")
+    path = f"/api/spaces/{house.space_id}/invites"
+    invite = (await ben.post(path, {"role": role})).json()
+    assert (await house.owner.delete(f"/api/spaces/{house.space_id}/members/{ben.id}")).status_code == 204
+    problem(await house.accept(ben, invite["code"]), 404, "INVITE_REVOKED")
+    problem(await ben.get(f"/api/spaces/{house.space_id}"), 404)
+    shown = [item["code"] for item in (await house.owner.get(path)).json()["items"]]
+    assert invite["code"] not in shown
+
+
+async def test_who_may_no_longer_invite_lets_nobody_in(house: House) -> None:
+    ben, cem = house.outsider, await house.world.person("Cem")
+    await ben.joins(house.owner, house.space_id, "admin")
+    code = (await ben.post(f"/api/spaces/{house.space_id}/invites", {})).json()["code"]
+    in_space = f"/api/spaces/{house.space_id}/members/{ben.id}"
+    assert (await house.owner.patch(in_space, {"role": "member"})).status_code == 200
+    problem(await cem.get(f"/api/invites/{code}"), 404)
+    problem(await house.accept(cem, code), 404, "INVITE_REVOKED")
+    assert (await house.owner.patch(in_space, {"role": "admin"})).status_code == 200
+    assert (await house.accept(cem, code)).status_code == 200
+
+
 async def test_an_invite_for_one_address_is_for_that_account(house: House) -> None:
     invite = await house.invite(email=house.outsider.email.upper())
     cem = await house.world.person("Cem")

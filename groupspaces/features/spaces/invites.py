@@ -1,7 +1,7 @@
 """Invites: links that let people into a space.
 
 Owns the table `invite`. Whether an invite still lets somebody in (uses, expiry by the primary's clock,
-withdrawal, the address it is bound to, the space being there) is decided by the one UPDATE that uses it,
+withdrawal, the address it is bound to, its maker still being owner or admin, the space being there) is decided by the one UPDATE that uses it,
 whoever asks: a member-to-be with an account (`accept`) or one signing up (`find_admission`). A code is 128
 random bits.
 """
@@ -73,7 +73,12 @@ class NewInvite(msgspec.Struct, frozen=True):
 
 _COLUMNS = "id, code, role, email, uses, max_uses, expires_at_ms, created_at_ms"
 
-_USABLE = f"""invite.revoked_at_ms IS NULL
+# Who may no longer invite lets nobody in: a removed admin must not come back by a link made before.
+_MAKER_MAY = """EXISTS (
+    SELECT 1 FROM member AS maker WHERE maker.space_id = invite.space_id
+      AND maker.user_id = invite.created_by AND maker.role IN ('owner', 'admin'))"""
+
+_USABLE = f"""invite.revoked_at_ms IS NULL AND {_MAKER_MAY}
   AND (invite.max_uses IS NULL OR invite.uses < invite.max_uses)
   AND (invite.expires_at_ms IS NULL OR invite.expires_at_ms > {NOW_MS})
   AND EXISTS (SELECT 1 FROM space WHERE space.id = invite.space_id AND space.deleted_at_ms IS NULL)"""
@@ -89,14 +94,14 @@ WHERE code = ? AND space_id = ? AND revoked_at_ms IS NULL AND {access.may("admin
 
 _PAGE_SQL = f"""
 SELECT {_COLUMNS} FROM invite
-WHERE space_id = ? AND id < ? AND revoked_at_ms IS NULL ORDER BY id DESC LIMIT ?"""
+WHERE space_id = ? AND id < ? AND revoked_at_ms IS NULL AND {_MAKER_MAY} ORDER BY id DESC LIMIT ?"""
 
 _ONE_SQL = f"SELECT {_COLUMNS} FROM invite WHERE space_id = ? AND id = ?"
 _IN_SPACE_SQL = "SELECT 1 FROM invite WHERE code = ? AND space_id = ?"
 
 _PREVIEW_SQL = f"""
 SELECT invite.code, invite.role, space.id, space.name, space.emoji, space.theme_color, space.description,
-  (SELECT count(*) FROM member WHERE member.space_id = space.id), user.name
+  space.member_count, user.name
 FROM invite JOIN space ON space.id = invite.space_id JOIN user ON user.id = invite.created_by
 WHERE invite.code = ? AND {_USABLE}"""
 
@@ -118,7 +123,7 @@ FROM invite WHERE code = ?"""
 _WHY_SQL = f"""
 SELECT
   EXISTS (SELECT 1 FROM member WHERE member.space_id = invite.space_id AND member.user_id = user.id),
-  invite.revoked_at_ms IS NOT NULL,
+  invite.revoked_at_ms IS NOT NULL OR NOT {_MAKER_MAY},
   coalesce(invite.expires_at_ms <= {NOW_MS}, 0),
   coalesce(invite.uses >= invite.max_uses, 0),
   coalesce(invite.email <> user.email, 0)
@@ -131,7 +136,7 @@ WHERE invite.code = ?"""
 async def page(
     read: Read, public_url: str, space_id: int, *, before_id: int, limit: int
 ) -> tuple[list[Invite], int | None]:
-    """List a space's invites that were not withdrawn, newest first, and where the next page begins."""
+    """List a space's invites that stand, newest first, and where the next page begins."""
     rows: Any = await read(_PAGE_SQL, (space_id, before_id, limit + 1))
     shown = rows[:limit]
     return [_invite_of(row, public_url) for row in shown], shown[-1][0] if len(rows) > limit else None
