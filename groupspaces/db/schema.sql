@@ -80,6 +80,7 @@ CREATE TABLE space (
   created_by INTEGER NOT NULL REFERENCES user (id),
   created_at_ms INTEGER NOT NULL,
   deleted_at_ms INTEGER,
+  member_count INTEGER NOT NULL DEFAULT 0,
   version INTEGER NOT NULL DEFAULT 1
 ) STRICT;
 
@@ -97,6 +98,14 @@ CREATE TABLE member (
 CREATE INDEX member_by_user ON member (user_id, space_id);
 
 CREATE INDEX member_owner ON member (space_id, user_id) WHERE role = 'owner';
+
+CREATE TRIGGER member_came AFTER INSERT ON member BEGIN
+  UPDATE space SET member_count = member_count + 1 WHERE id = new.space_id;
+END;
+
+CREATE TRIGGER member_went AFTER DELETE ON member BEGIN
+  UPDATE space SET member_count = member_count - 1 WHERE id = old.space_id;
+END;
 
 CREATE TABLE invite (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -127,9 +136,9 @@ CREATE TABLE message (
   content TEXT NOT NULL
 ) STRICT;
 
-CREATE INDEX message_by_space ON message (space_id, id);
+CREATE INDEX message_by_space ON message (space_id, id, author_id, deleted_at_ms);
 
-CREATE INDEX message_to_all ON message (space_id, id) WHERE mentions_all = 1;
+CREATE INDEX message_to_all ON message (space_id, id, author_id) WHERE mentions_all = 1;
 
 CREATE TABLE mention (
   user_id INTEGER NOT NULL REFERENCES user (id) ON DELETE CASCADE,

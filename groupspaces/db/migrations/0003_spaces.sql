@@ -13,6 +13,7 @@ CREATE TABLE space (
   created_by INTEGER NOT NULL REFERENCES user (id),
   created_at_ms INTEGER NOT NULL,
   deleted_at_ms INTEGER,
+  member_count INTEGER NOT NULL DEFAULT 0,
   version INTEGER NOT NULL DEFAULT 1
 ) STRICT;
 
@@ -31,6 +32,15 @@ CREATE INDEX member_by_user ON member (user_id, space_id);
 
 -- "Is there another owner?" must not walk through all members.
 CREATE INDEX member_owner ON member (space_id, user_id) WHERE role = 'owner';
+
+-- Counted here and nowhere else: a list of spaces must not walk through all their members.
+CREATE TRIGGER member_came AFTER INSERT ON member BEGIN
+  UPDATE space SET member_count = member_count + 1 WHERE id = new.space_id;
+END;
+
+CREATE TRIGGER member_went AFTER DELETE ON member BEGIN
+  UPDATE space SET member_count = member_count - 1 WHERE id = old.space_id;
+END;
 
 CREATE TABLE invite (
   id INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -15,10 +15,11 @@ CREATE TABLE message (
   content TEXT NOT NULL
 ) STRICT;
 
-CREATE INDEX message_by_space ON message (space_id, id);
+-- With all that counting what is unread looks at: it must not fetch hundreds of messages for each space of a list.
+CREATE INDEX message_by_space ON message (space_id, id, author_id, deleted_at_ms);
 
 -- Deleting a message clears its mentions, so that counting what mentions somebody needs no other table.
-CREATE INDEX message_to_all ON message (space_id, id) WHERE mentions_all = 1;
+CREATE INDEX message_to_all ON message (space_id, id, author_id) WHERE mentions_all = 1;
 
 CREATE TABLE mention (
   user_id INTEGER NOT NULL REFERENCES user (id) ON DELETE CASCADE,
