@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import axe_playwright_python.base as axe
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
-from tests.browser.house import SIGNED_OUT, House, OpenProfile, composer, messages, send
+from tests.browser.house import NO_ANSWER, SIGNED_OUT, House, OpenProfile, composer, messages, send
 from tests.support.browser import DESKTOP, PHONE
 from tests.support.server import Server
 
@@ -78,6 +78,34 @@ async def test_dialogs_menus_and_the_shelf_have_no_accessibility_findings(house:
     await page.get_by_role("navigation").first.get_by_role("button", name="New space").click()
     await expect(page.get_by_role("dialog", name="New space")).to_be_visible()
     assert await findings(page) == [], "new space"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+async def test_trouble_has_no_accessibility_findings(house: House, server: Server, theme: Theme) -> None:
+    space_id = await conversation(house)
+    person = await house.browser("Citra", f"/spaces/{space_id}", color_scheme=theme)
+    person.expect_errors(NO_ANSWER)
+    page = person.page
+
+    async def refuse(route: Route) -> None:
+        if route.request.method == "POST":
+            await route.fulfill(
+                status=422, json={"code": "INVALID", "errors": [{"field": "content", "message": "No."}]}
+            )
+        else:
+            await route.continue_()
+
+    person.expect_errors("status of 422")
+    await expect(messages(page, "half the water")).to_be_visible()
+    await page.route("**/api/spaces/*/messages", refuse)
+    await send(page, "Refused")
+    await expect(messages(page, "Refused").get_by_text("Not sent.")).to_be_visible()
+    await page.unroute("**/api/spaces/*/messages")
+    server.kill()
+    await send(page, "Waiting")
+    await expect(messages(page, "Waiting").get_by_text("Queued")).to_be_visible()
+    await expect(page.locator(".banner")).to_contain_text("You are offline.")
+    assert await findings(page) == []
 
 
 @pytest.mark.parametrize("viewport", [NARROW, PHONE, {"width": 800, "height": 700}, WIDE])

@@ -98,7 +98,7 @@ export function Composer({ space, members, mention, editing, draft, onDraft, sen
     } else if (event.key === "Escape" && editing) {
       event.preventDefault();
       leaveEditing();
-    } else if (event.key === "ArrowUp" && text === "" && !editing && editLast()) {
+    } else if (event.key === "ArrowUp" && !event.altKey && text === "" && !editing && editLast()) {
       event.preventDefault();
     }
   }

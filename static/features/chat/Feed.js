@@ -1,6 +1,6 @@
 import { html } from "../../vendor/preact.js";
 import { clock, dayLabel } from "../../lib/time.js";
-import { plural } from "../../lib/words.js";
+import { newMessages, plural } from "../../lib/words.js";
 import { Icon } from "../../ui/Icon.js";
 import { LoadError } from "../../ui/LoadError.js";
 import { daysOf } from "./grouping.js";
@@ -34,7 +34,7 @@ export function Feed({ space, room, state, items, my, roles, actions }) {
     <div class="feed-edge">
       ${isLineAbove && html`
         <button class="btn btn-s feed-first" type="button" onClick=${room.goToFirstUnread}>
-          <${Icon} name="arrow-up" small />${plural(state.line.count, "new message")}, go to the first</button>`}
+          <${Icon} name="arrow-up" small />${newMessages(state.line.count)}, go to the first</button>`}
       ${(state.hasNewer || state.isAway) && html`<${JumpDown} room=${room} below=${state.below} />`}
     </div>`;
 }
@@ -47,7 +47,7 @@ function JumpDown({ room, below }) {
 }
 
 function UnreadLine({ line }) {
-  const words = `New${line.since ? ` since ${clock(line.since)}` : ""} · ${plural(line.count, "message")}`;
+  const words = `New${line.since ? ` since ${clock(line.since)}` : ""} · ${newMessages(line.count, "message")}`;
   return html`<div class="unread" role="separator" data-line="" aria-label=${words}><span>${words}</span></div>`;
 }
 

@@ -10,16 +10,20 @@ export function MessageState({ message, isSent, actions }) {
       return html`<span class="msg-state"><${Icon} name="loader-circle" small />Sending…</span>`;
     case "queued":
       return html`
-        <span class="msg-state row row-wrap" data-state="queued"><${Icon} name="clock" small />${queuedWords(message.place)}
+        <span class="msg-state row row-wrap" data-state="queued"><${Reason} icon="clock" words=${queuedWords(message.place)} />
           <button class="chip" type="button" onClick=${() => actions.takeBack(message)}>Take back</button></span>`;
     case "failed":
       return html`
-        <span class="msg-state row row-wrap" data-state="failed"><${Icon} name="circle-alert" small />Not sent. ${message.reason}
+        <span class="msg-state row row-wrap" data-state="failed"><${Reason} icon="circle-alert" words=${`Not sent. ${message.reason}`} />
           <button class="chip" type="button" onClick=${() => actions.sendAgain(message)}>Try again</button>
           <button class="chip" type="button" onClick=${() => actions.takeBack(message)}>Take back</button></span>`;
     default:
       return isSent ? html`<span class="msg-state"><${Icon} name="check" small />Sent</span>` : null;
   }
+}
+
+function Reason({ icon, words }) {
+  return html`<span class="msg-why"><${Icon} name=${icon} small /><span>${words}</span></span>`;
 }
 
 function queuedWords(place) {

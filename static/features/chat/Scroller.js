@@ -13,6 +13,8 @@ const LINE_FROM_TOP_PX = 64;
 export class Scroller extends Component {
   box = null;
   inner = null;
+  keepBox = (element) => (this.box = element);
+  keepInner = (element) => (this.inner = element);
   isAtEnd = true;
   reached = 0;
 
@@ -68,6 +70,7 @@ export class Scroller extends Component {
   }
 
   onScroll = () => {
+    if (!this.box) return; // a scroll event may come one frame after the box went
     this.isAtEnd = this.distanceToEnd() < AT_END_PX;
     cancelAnimationFrame(this.frame);
     this.frame = requestAnimationFrame(() => this.tell());
@@ -101,9 +104,9 @@ export class Scroller extends Component {
 
   render({ label, children, onKeyDown }) {
     return html`
-      <div class="scroll" tabindex="0" role="log" aria-live="off" aria-label=${label} ref=${(box) => (this.box = box)}
+      <div class="scroll" tabindex="0" role="log" aria-live="off" aria-label=${label} ref=${this.keepBox}
         onScroll=${this.onScroll} onKeyDown=${onKeyDown}>
-        <div class="feed-in" ref=${(inner) => (this.inner = inner)}>${children}</div>
+        <div class="feed-in" ref=${this.keepInner}>${children}</div>
       </div>`;
   }
 }

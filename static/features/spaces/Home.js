@@ -1,7 +1,7 @@
 import { html, useState } from "../../vendor/preact.js";
 import { useStore } from "../../lib/store.js";
 import { longDay } from "../../lib/time.js";
-import { capital, numberWord, pluralWord } from "../../lib/words.js";
+import { capital, isCapped, numberWord, pluralWord } from "../../lib/words.js";
 import { Button } from "../../ui/Button.js";
 import { Empty } from "../../ui/Empty.js";
 import { LoadError } from "../../ui/LoadError.js";
@@ -64,7 +64,8 @@ function headline(status, items, news) {
   const unread = news.reduce((sum, space) => sum + space.unread_count, 0);
   const mentions = news.reduce((sum, space) => sum + space.mention_count, 0);
   const places = news.length === 1 ? news[0].name : `${numberWord(news.length)} spaces`;
-  const first = `${capital(pluralWord(unread, "new message"))} in ${places}`;
+  const count = news.some((space) => isCapped(space.unread_count)) ? `At least ${unread} new messages` : capital(pluralWord(unread, "new message"));
+  const first = `${count} in ${places}`;
   if (mentions === 0) return `${first}.`;
   if (mentions === unread) return `${first}, ${mentions === 1 ? "and it is" : "all"} about you.`;
   return `${first}, and ${numberWord(mentions)} ${mentions === 1 ? "is" : "are"} about you.`;

@@ -1,6 +1,6 @@
 import { html, useLayoutEffect, useRef } from "../../vendor/preact.js";
 import { applyHue, spaceHue } from "../../lib/hue.js";
-import { plural, pluralWord } from "../../lib/words.js";
+import { newMessages, pluralWord } from "../../lib/words.js";
 import { Seal } from "../../ui/Seal.js";
 
 /** The space that needs you first, in its own light. */
@@ -9,7 +9,7 @@ export function NewsCard({ space }) {
   const hue = spaceHue(space);
   useLayoutEffect(() => applyHue(card.current, hue), [hue.hue, hue.degrees]);
   const last = space.last_message;
-  const count = plural(space.unread_count, "new message");
+  const count = newMessages(space.unread_count);
   const about = space.mention_count > 0 ? `, ${pluralWord(space.mention_count, "of them", "of them")} about you` : "";
   return html`
     <section class="sect" aria-label="Read first">
