@@ -49,6 +49,17 @@ MEDIA_TYPES = (
     "text/json",
 )
 
+# Patterns that Markdown engines, sanitisers and regular expressions are known to be slow at, 8,000 characters of each.
+SLOW_TEXTS = tuple(
+    pattern * (8000 // len(pattern))
+    for pattern in (
+        ">", "> ", "- ", "[", "![", "](", "[a](", "*a", "**a _b ", "`", "` a", "~~", "<", "<a ", "<!--", "<b>", "&", "&#", "|", "|-",
+        "\\", "@", "@a", "a@", "a.a.", "http://", "www.", "1. ", "\n> ", "\n- ", "\n#", "\n|a|", "a\n===\n", "\u202e", "e\u0301\u0302\u0303",
+        "<script>", "<svg/onload=a>", "[x](javascript:a)", "\t", " a",
+    )
+    if (pattern * 2).strip()
+)  # fmt: skip
+
 NO_ID = (
     "0",
     "-1",

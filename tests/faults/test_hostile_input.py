@@ -26,6 +26,7 @@ from tests.faults.conftest import UNLIMITED
 from tests.support.client import Participant, expect, new_key, refused
 from tests.support.evidence import Rows, local_file, tables
 from tests.support.openapi import DocumentedCall, documented_calls
+from tests.support.readers import reading
 from tests.support.server import Server
 
 # Words that only the inside of the product uses.
@@ -219,6 +220,21 @@ async def test_request_ids_are_kept_only_when_they_are_harmless(scene: Scene) ->
         answer = await scene.person.http.get("/api/health/live", headers={"X-Request-ID": text})
         assert re.fullmatch(r"[A-Za-z0-9._-]{1,64}", answer.headers["x-request-id"])
         assert answer.headers["x-request-id"] != text
+
+
+async def test_texts_made_to_be_slow_stop_nobody(victim: Server) -> None:
+    async with Participant(victim.url) as writer, Participant(victim.url, timeout_s=1.0) as reader:
+        await writer.sign_up()
+        space_id = await writer.space()
+        await writer.message(space_id, "first")
+        reader.http.cookies = writer.http.cookies
+        async with reading([reader], space_id) as readings:
+            for text in hostile.SLOW_TEXTS:
+                message = await writer.message(space_id, text[:8000])
+                assert "<script" not in message["html"]
+                await writer.message(space_id, "still here")
+        assert readings.wrong == []
+        assert readings.broken == 0
 
 
 # --- who they say they are ---
