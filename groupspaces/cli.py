@@ -11,6 +11,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -19,6 +20,9 @@ from groupspaces.db.folder import FolderError
 from groupspaces.db.migrate import SchemaError
 from groupspaces.errors import AppError, PortTaken, PrimaryRefused, SettingsError
 from groupspaces.settings import EXIT_SETTINGS, Settings, config_check, config_show, load
+
+if TYPE_CHECKING:
+    from groupspaces.db.migrate import Migration
 
 EXIT_FAILED = 1
 EXIT_PORT = 4
@@ -75,8 +79,12 @@ def _parser() -> argparse.ArgumentParser:
     up = actions.add_parser("up", help="apply pending migrations")
     up.set_defaults(command=_migrate_up)
     down = actions.add_parser("down", help="undo the newest migration; what it stored is lost")
-    down.add_argument("--steps", type=int, default=1, help="how many to undo (default 1)")
+    down.add_argument("--steps", type=_positive, default=1, help="how many to undo (default 1)")
+    down.add_argument("--yes", action="store_true", help="do not ask, even at a terminal")
     down.set_defaults(command=_migrate_down)
+    new = actions.add_parser("new", help="begin a migration file, for developers")
+    new.add_argument("name", help="lower-case words joined by _")
+    new.set_defaults(command=_migrate_new)
     status = actions.add_parser("status", help="list migrations")
     status.add_argument("--json", action="store_true")
     status.set_defaults(command=_migrate_status)
@@ -91,6 +99,12 @@ def _parser() -> argparse.ArgumentParser:
 
     commands.add_parser("openapi", help="print the OpenAPI document").set_defaults(command=_openapi)
     return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError("must be a number of 1 or more")
+    return int(text)
 
 
 # --- commands; what they need is imported when they run, so that each starts fast ---
@@ -121,12 +135,32 @@ def _migrate_up(_: argparse.Namespace) -> int:
 def _migrate_down(arguments: argparse.Namespace) -> int:
     from groupspaces.db import migrate, offline
 
-    async def down(settings: Settings) -> None:
-        async with offline.primary(settings) as primary:
+    async def down(settings: Settings) -> int:
+        async with offline.primary(settings, alone=True) as primary:
+            losses = await migrate.newest(primary, steps=arguments.steps)
+            if losses and not arguments.yes and not _agreed(losses):
+                print("Nothing was changed.")
+                return EXIT_FAILED
             undone = await migrate.down(primary, steps=arguments.steps)
         print("\n".join(f"undone {migration.label}" for migration in undone) or "nothing to undo")
+        return 0
 
-    asyncio.run(down(load(os.environ)))
+    return asyncio.run(down(load(os.environ)))
+
+
+def _agreed(losses: Sequence[Migration]) -> bool:
+    """Ask whoever sits at the terminal; a script meant what it said."""
+    if not sys.stdin.isatty():
+        return True
+    for migration in losses:
+        print(f"Undoing {migration.label} loses what its tables hold.")
+    return input("Make a copy of the data first. Go on? Type yes: ").strip().lower() == "yes"
+
+
+def _migrate_new(arguments: argparse.Namespace) -> int:
+    from groupspaces.db import migrate
+
+    print(f"wrote {migrate.begin(arguments.name)}")
     return 0
 
 

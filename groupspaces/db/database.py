@@ -27,6 +27,9 @@ from .status import Round, Status
 if TYPE_CHECKING:
     from .replicated import Replicated
 
+# Between two attempts to fetch what somebody waits for.
+_RETRY_S = 0.1
+
 SyncListener = Callable[[float, bool], None]
 
 
@@ -101,7 +104,11 @@ class Database:
             try:
                 found = await asyncio.wait_for(self._behind.sync(), remaining_s)
             except (TimeoutError, Unavailable) as error:
-                raise _not_here_yet() from error
+                if self.status().primary == "unreachable":
+                    raise _not_here_yet() from error
+                # The primary is there; fetching from it failed for the moment, as it does while it compacts its log.
+                await asyncio.sleep(min(_RETRY_S, max(0.0, remaining_s)))
+                continue
             if found.primary_seq < seq:
                 raise Invalid(
                     "This bookmark is above anything that was ever written here.", code="UNKNOWN_BOOKMARK"

@@ -38,9 +38,9 @@ class DataFolder:
         return self.path / REPLICA_FOLDER
 
     def prepare(self) -> None:
-        """Create the folder and prove that it can be written. Raises `FolderError`."""
+        """Create the folder, for its owner only, and prove that it can be written. Raises `FolderError`."""
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._probe()
         except OSError as error:
             raise FolderError(

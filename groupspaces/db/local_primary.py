@@ -31,14 +31,13 @@ _GROUP_LIMIT = 256
 _QUEUE_LIMIT = 4_096
 _BUSY_TIMEOUT_MS = 2_000
 
+# Of what SQLite raises, these concern one batch alone; the rest (a full disk, a failing one) concerns the transaction.
 _FAULTS_OF_THE_BATCH = (
     apsw.SQLError,
     apsw.BindingsError,
     apsw.MismatchError,
     apsw.TooBigError,
     apsw.RangeError,
-    TypeError,
-    ValueError,
 )
 
 
@@ -161,7 +160,7 @@ class LocalPrimary:
     def _answer_call(self, connection: apsw.Connection, call: _Call) -> None:
         try:
             rows = call.function(connection)
-        except apsw.Error as error:
+        except Exception as error:  # noqa: BLE001  (it rises where the call was made; the thread goes on)
             failure = error
             self._on_loop(lambda: None if call.future.done() else call.future.set_exception(failure))
         else:
@@ -174,15 +173,21 @@ class LocalPrimary:
     # And here we are on the event loop again.
 
     def _resolve(self, group: Sequence[_Waiting]) -> None:
-        if any(isinstance(waiting.outcome, Written) for waiting in group):
-            self._on_commit()
-        for waiting in group:
-            if waiting.future.done():
-                continue
-            if isinstance(waiting.outcome, Written):
-                waiting.future.set_result(waiting.outcome)
-            else:
-                waiting.future.set_exception(waiting.outcome or storage_unavailable("no outcome"))
+        try:
+            if any(isinstance(waiting.outcome, Written) for waiting in group):
+                self._on_commit()
+        finally:
+            for waiting in group:
+                _settle(waiting)
+
+
+def _settle(waiting: _Waiting) -> None:
+    if waiting.future.done():
+        return
+    if isinstance(waiting.outcome, Written):
+        waiting.future.set_result(waiting.outcome)
+    else:
+        waiting.future.set_exception(waiting.outcome or storage_unavailable("no outcome"))
 
 
 def _open(path: Path) -> apsw.Connection:
@@ -234,8 +239,11 @@ def _run_in_savepoint(connection: apsw.Connection, batch: Batch) -> Written | Ex
         outcome: Written | Exception = refused.error
     except apsw.ConstraintError as error:
         outcome = constraint_error(str(error), batch.conflicts)
-    except _FAULTS_OF_THE_BATCH as error:
-        # A fault of ours in the statement itself: it concerns this batch alone and rises to its caller.
+    except apsw.Error as error:
+        if not isinstance(error, _FAULTS_OF_THE_BATCH):
+            raise
+        outcome = error
+    except Exception as error:  # noqa: BLE001  (a fault of ours, such as an integer beyond 64 bits, must not end the thread)
         outcome = error
     else:
         connection.execute("RELEASE batch")

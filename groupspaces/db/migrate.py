@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Protocol
 
 from groupspaces.errors import SettingsError
@@ -123,6 +124,16 @@ def parse(file_name: str, text: str) -> Migration:
     )
 
 
+def begin(name: str) -> Path:
+    """Write the skeleton of the next migration and return its path. Raises `SchemaError` for a name that is not one."""
+    version = len(known()) + 1
+    path = Path(__file__).with_name("migrations") / f"{version:04d}_{name}.sql"
+    if not _FILE_NAME.fullmatch(path.name):
+        raise SchemaError(f"{name!r} is no name for a migration: use lower-case letters, digits and _.")
+    path.write_text(f"-- Say what this is for.\n-- readable-by: {version}\n-- up\n\n-- down\n\n", "utf-8")
+    return path
+
+
 async def status(primary: Primary) -> SchemaStatus:
     """Compare the ledger with this app's files (2 reads). Raises `SchemaError` on edited history or a newer schema."""
     if not await primary.read(_LEDGER_EXISTS_SQL):
@@ -187,17 +198,23 @@ async def up(primary: Primary) -> list[Migration]:
     return done
 
 
-async def down(primary: Primary, *, steps: int = 1) -> list[Migration]:
-    """Undo the newest `steps` migrations, one transaction each; return those undone. What they stored is lost."""
-    undone: list[Migration] = []
+async def newest(primary: Primary, *, steps: int) -> list[Migration]:
+    """Return the newest `steps` applied migrations, newest first. Raises `SchemaError` for one this app does not know."""
     ours = {migration.version: migration for migration in known()}
-    for row in reversed((await status(primary)).applied[-steps:] if steps else ()):
+    applied = (await status(primary)).applied[-steps:]
+    for row in applied:
         if row.version not in ours:
             raise SchemaError(
                 f"Migration {row.version:04d}_{row.name} is not known here: use the newer version."
             )
-        await primary.sequence(_down_script(ours[row.version]))
-        undone.append(ours[row.version])
+    return [ours[row.version] for row in reversed(applied)]
+
+
+async def down(primary: Primary, *, steps: int = 1) -> list[Migration]:
+    """Undo the newest `steps` (at least 1) migrations, one transaction each; return them. What they stored is lost."""
+    undone = await newest(primary, steps=steps)
+    for migration in undone:
+        await primary.sequence(_down_script(migration))
     return undone
 
 

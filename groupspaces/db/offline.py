@@ -15,20 +15,25 @@ from .migrate import Primary
 
 
 @asynccontextmanager
-async def primary(settings: Settings) -> AsyncIterator[Primary]:
+async def primary(settings: Settings, *, alone: bool = False) -> AsyncIterator[Primary]:
     """Open the primary these settings name, and close it afterwards.
 
-    A running server need not stop: another process may write to the same file. Raises `SettingsError`.
+    A running server need not stop: another process may write to the same file. With `alone` it must, in standalone mode.
+    Raises `SettingsError`.
     """
     if settings.mode == "standalone":
         folder = DataFolder(settings.data_dir)
-        folder.prepare()
+        if alone:
+            folder.claim()
+        else:
+            folder.prepare()
         local = LocalPrimary(folder.database, on_commit=_nobody_listens)
         await local.start()
         try:
             yield local
         finally:
             await local.close()
+            folder.release()
         return
     from .remote_primary import RemotePrimary
 

@@ -294,7 +294,9 @@ class RemotePrimary:
     def _isolate(self, group: list[_Waiting], failure: Rejected) -> None:
         """Let each member of a group whose request could not be read go alone: only the one at fault fails."""
         if len(group) == 1:
-            _settle(group[0], PrimaryError("REJECTED", str(failure)))
+            # Without touching reachability: what one person sends must not make the primary look away for everybody.
+            log(_log, logging.ERROR, "the primary rejected a write", error=str(failure))
+            _settle(group[0], _unavailable(_NOTHING_SAVED, failure))
             return
         for waiting in group:
             waiting.sent, waiting.alone = False, True
@@ -328,9 +330,8 @@ class RemotePrimary:
         try:
             body = await self._client.post(requests, give_up_at=give_up_at)
             results = hrana.results(body, len(requests))
-        except Rejected as failure:
-            raise PrimaryError("REJECTED", str(failure)) from failure
         except (RequestFailed, GarbledAnswer) as failure:
+            # Our own questions are always well-formed: a server that rejects one is not the primary, or not any more.
             self._note_failure(failure)
             raise _unavailable(_NO_ANSWER, failure) from failure
         finally:

@@ -22,7 +22,7 @@ from groupspaces.logging_context import log
 
 from .generations import Generations
 from .hrana import http_url
-from .replica_child import Child, ChildFailed, FolderLocked, end_orphan
+from .replica_child import Child, ChildEnded, ChildFailed, FolderLocked, end_orphan
 
 _log = logging.getLogger("groupspaces.db.replica")
 
@@ -100,7 +100,8 @@ class Replica:
         """Remember whom to tell; nothing is started yet.
 
         `check` sees the file of a new generation while nobody writes to it, must close it again, and raises
-        GenerationRefused. `on_generation` makes readers use a file and returns when none uses an older one. `on_synced`
+        GenerationRefused. `on_generation` makes readers use a file and returns when none uses an older one; for the file
+        that is there at start it may raise GenerationRefused too. `on_synced`
         is called on the loop after each attempt, before those who wait for it go on.
         Raises SettingsError where the driver is not installed.
         """
@@ -140,8 +141,7 @@ class Replica:
         number = self._generations.current()
         self._generations.remove_others(number)
         self._runner = asyncio.create_task(self._run(), name="replica supervisor")
-        if number is not None and await self._may_serve(number):
-            await self._serve(number)
+        if number is not None and await self._may_serve(number) and await self._serves_at_start(number):
             return
         result = await self.rebuild("there is no replica yet")
         if result.error is not None:
@@ -258,7 +258,14 @@ class Replica:
     # --- what the child does ---
 
     async def _sync(self, number: int) -> bool:
-        """Bring a generation up to date; tell whether anything came."""
+        """Bring a generation up to date; tell whether anything came. A child that is gone is replaced, once."""
+        try:
+            return await self._sync_once(number)
+        except ChildEnded as ended:
+            log(_log, logging.WARNING, "replica child ended", error=str(ended))
+            return await self._sync_once(number)
+
+    async def _sync_once(self, number: int) -> bool:
         child = self._child
         if child is None or not child.running:
             await self._kill_child()
@@ -302,6 +309,14 @@ class Replica:
         self.state.rebuild_reason = "the machine stopped while the replica was open"
         try:
             await self._check(self._generations.database(number))
+        except GenerationRefused as refused:
+            log(_log, logging.WARNING, "replica is not served", generation=number, reason=str(refused))
+            return False
+        return True
+
+    async def _serves_at_start(self, number: int) -> bool:
+        try:
+            await self._serve(number)
         except GenerationRefused as refused:
             log(_log, logging.WARNING, "replica is not served", generation=number, reason=str(refused))
             return False

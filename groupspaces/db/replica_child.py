@@ -50,6 +50,10 @@ class ChildFailed(Exception):
     """The child could not do what it was told; the text is the driver's, or says how the child ended."""
 
 
+class ChildEnded(ChildFailed):
+    """The child's process is gone, for whatever reason; a new one can go on where it was."""
+
+
 class ChildOverran(ChildFailed):
     """The child made no progress for its deadline and was killed."""
 
@@ -147,12 +151,12 @@ class Child:
         try:
             cast("BinaryIO", self._process.stdin).write(json.dumps(order).encode() + b"\n")
         except BrokenPipeError as error:
-            raise ChildFailed("the child has ended") from error
+            raise ChildEnded("the child has ended") from error
 
     async def _read_answer(self, timeout_s: float, size_bytes: Callable[[], int]) -> dict[str, Any]:
         line = await self._read_line(timeout_s, size_bytes)
         if not line:
-            raise ChildFailed(await self._how_it_ended())
+            raise ChildEnded(await self._how_it_ended())
         answer: dict[str, Any] = json.loads(line)
         self.rss_kb = answer.get("rss_kb", self.rss_kb)
         if answer.get("locked"):

@@ -167,6 +167,7 @@ class Replicated:
             generation=state.generation,
             last_sync_at_ms=state.last_sync_at_ms,
             last_sync_ms=state.last_sync_ms,
+            sync_failing=state.last_error is not None,
             last_error=state.last_error or self._remote.last_error,
             child_rss_kb=state.child_rss_kb,
             rebuilding=state.rebuild_reason,
@@ -247,8 +248,12 @@ class Replicated:
         self._follower.switched()
 
     async def _check_generation_schema(self, path: Path) -> None:
+        """Refuse to begin with a file of another secret (the server stops) or of an older schema (a new copy is fetched)."""
         ledger = await asyncio.to_thread(read_once, path, migrate.ledger_sql()[1])
-        self._schema_version = migrate.status_of(ledger).version
+        status = migrate.status_of(ledger)
+        if status.pending:
+            raise GenerationRefused(f"it has schema {status.version}, older than this version's")
+        self._schema_version = status.version
         rows = await asyncio.to_thread(read_once, path, _FINGERPRINT_SQL, (_FINGERPRINT,))
         _compare_fingerprints(rows, secret_fingerprint(self._settings.auth.secret))
 

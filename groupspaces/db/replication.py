@@ -42,7 +42,7 @@ class Replication:
         self._next: asyncio.Future[Round] | None = None
         self._runner: asyncio.Task[None] | None = None
         self._started_s = 0.0
-        self._fresh_s: float | None = None
+        self._fresh_s = time.monotonic()
         self._fresh_at_ms: int | None = None
 
     @property
@@ -51,9 +51,9 @@ class Replication:
         return self._fresh_at_ms
 
     @property
-    def lag_ms(self) -> int | None:
-        """Milliseconds since then, by a monotonic clock."""
-        return None if self._fresh_s is None else int((time.monotonic() - self._fresh_s) * 1000)
+    def lag_ms(self) -> int:
+        """Milliseconds since then, or since the start, by a monotonic clock."""
+        return int((time.monotonic() - self._fresh_s) * 1000)
 
     async def sync(self) -> Round:
         """Wait for a round that starts after this call.
@@ -115,21 +115,23 @@ class Replication:
         return Round(self._follower.seq, primary_seq, (time.monotonic() - started_s) * 1000)
 
     async def _primary_seq(self) -> int:
-        """Return the primary's feed head once its history is known to be ours, else have the replica rebuilt."""
+        """Return the primary's feed head once its history is known to be ours; with another one, fetch that first."""
         try:
-            rows = await self._remote.read_asserting_lineage(_HEAD_SQL)
+            return await self._ask_head()
+        except LineageMismatch:
+            await self.rebuild("the primary has another history")
+        try:
+            return await self._ask_head()
         except LineageMismatch as error:
-            raise await self._other_history() from error
-        seq, epoch = rows[0]
+            raise _not_synced("the primary still has another history") from error
+
+    async def _ask_head(self) -> int:
+        """One request. Raises LineageMismatch."""
+        seq, epoch = (await self._remote.read_asserting_lineage(_HEAD_SQL))[0]
         # A primary filled with copied rows keeps their tokens; whoever copies them begins a new epoch.
         if self._follower.seq and epoch != self._follower.epoch():
-            raise await self._other_history()
+            raise LineageMismatch
         return int(str(seq or 0))
-
-    async def _other_history(self) -> Unavailable:
-        reason = "the primary has another history"
-        await self.rebuild(reason)
-        return _not_synced(reason)
 
 
 def _not_synced(reason: str) -> Unavailable:

@@ -8,20 +8,23 @@ import msgspec
 
 
 class Status(msgspec.Struct, frozen=True):
-    """`seq` is the local feed head; `as_of_ms` (Unix ms) and `lag_ms` say when this instance was last known equal to the
-    primary, None until that happened once; `last_error` is for operators, never for clients."""
+    """`seq` is the local feed head; `as_of_ms` (Unix ms, None until it happened once) says when this instance was last known
+    equal to the primary, and `lag_ms` how long ago that was (or the start); `sync_failing` is true while the newest attempt to
+    fetch failed; `last_error` is for operators, never for clients.
+    """
 
     mode: Literal["standalone", "replica"]
     ready: bool
     seq: int
     as_of_ms: int | None
-    lag_ms: int | None
+    lag_ms: int
     primary: Literal["reachable", "unreachable"]
     write_queue: int
     schema_version: int
     generation: int = 0
     last_sync_at_ms: int | None = None
     last_sync_ms: float | None = None
+    sync_failing: bool = False
     last_error: str | None = None
     child_rss_kb: int = 0
     rebuilding: str | None = None

@@ -1,7 +1,7 @@
 """Health: what load balancers, orchestrators and people ask an instance about itself.
 
 Three questions with three answers: *live* (the process answers: do not restart it), *ready* (send it traffic), *health* (is all
-well, in words). Reads work without the primary, so an unreachable primary is "degraded" and still 200.
+well, in words). Reads work without the primary, so a primary that cannot be reached or fetched from is "degraded" and still 200.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class ReplicaHealth(msgspec.Struct, frozen=True):
     """How the local replica stands against the primary."""
 
     feed_seq: int
-    lag_ms: int | None
+    lag_ms: int
     last_sync_at: str | None
     last_sync_ms: float | None
     generation: int
@@ -59,7 +59,7 @@ async def examine(db: Database, clock: Clock) -> Health:
         readable = True
     except Unavailable:
         readable = False
-    away = status.primary == "unreachable"
+    degraded = status.primary == "unreachable" or status.sync_failing
     replica = ReplicaHealth(
         feed_seq=status.seq,
         lag_ms=status.lag_ms,
@@ -69,7 +69,7 @@ async def examine(db: Database, clock: Clock) -> Health:
         rebuilding=status.rebuilding is not None,
     )
     return Health(
-        status="unhealthy" if not readable else "degraded" if away else "healthy",
+        status="unhealthy" if not readable else "degraded" if degraded else "healthy",
         timestamp=rfc3339(clock.now_ms()),
         database="connected" if readable else "disconnected",
         version=__version__,

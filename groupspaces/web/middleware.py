@@ -70,9 +70,9 @@ class Edge:
         except ClientGone:
             exchange.status = exchange.status or 499
         except asyncio.CancelledError:
-            if not exchange.overdue:
+            if exchange.status and not exchange.overdue:
                 raise
-            await self._answer_overdue(exchange, request_id)
+            await self._answer_given_up(exchange, request_id)
         except Exception as error:  # noqa: BLE001  (the edge)
             await self._answer_error(exchange, error, request_id)
         finally:
@@ -93,16 +93,20 @@ class Edge:
             return
         await send_problem(exchange.send, error, request_id, exchange.scope.get(ANSWER_HEADERS))
 
-    async def _answer_overdue(self, exchange: _Exchange, request_id: str) -> None:
+    async def _answer_given_up(self, exchange: _Exchange, request_id: str) -> None:
+        """Answer a request that was cancelled: by its deadline, or because the server stops and could not wait longer."""
         task = asyncio.current_task()
         if task is not None:
             task.uncancel()
-        _log.warning("request took too long", extra={"fields": {"route": exchange.route}})
+        if exchange.overdue:
+            _log.warning("request took too long", extra={"fields": {"route": exchange.route}})
         if not exchange.status:
-            late = Unavailable(
-                "This took too long and was given up.", code="DEADLINE_EXCEEDED", retry_after_s=5
+            why, code = (
+                ("This took too long", "DEADLINE_EXCEEDED")
+                if exchange.overdue
+                else ("We are stopping", "STOPPING")
             )
-            await send_problem(exchange.send, late, request_id)
+            await send_problem(exchange.send, _given_up(why, code), request_id)
 
     def _finish(self, exchange: _Exchange, scope: Scope, duration_s: float) -> None:
         method: str = scope["method"]
@@ -116,6 +120,15 @@ class Edge:
                 "duration_ms": round(duration_s * 1000, 2),
             }
             _access_log.info("request", extra={"fields": fields})
+
+
+def _given_up(why: str, code: str) -> Unavailable:
+    return Unavailable(
+        f"{why}, so your request was given up. If it was to save something, that may or may not have happened: "
+        "send it again with the same Idempotency-Key, or look first.",
+        code=code,
+        retry_after_s=5,
+    )
 
 
 class _Exchange:

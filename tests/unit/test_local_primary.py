@@ -139,3 +139,13 @@ async def test_a_failing_script_changes_nothing(primary: LocalPrimary) -> None:
     with pytest.raises(SequenceFailed):
         await primary.sequence("CREATE TABLE half (x); INSERT INTO no_such_table VALUES (1);")
     assert await primary.read("SELECT 1 FROM sqlite_schema WHERE name = 'half'") == []
+
+
+async def test_a_value_sqlite_cannot_hold_fails_alone_and_the_writer_lives(primary: LocalPrimary) -> None:
+    impossible = Batch([Statement("INSERT INTO deployment VALUES ('n', ?)", (2**70,))])
+    failed, _ = await asyncio.gather(
+        primary.write(impossible), primary.write(guarded("a", allowed=True)), return_exceptions=True
+    )
+    assert isinstance(failed, OverflowError)
+    await primary.write(guarded("b", allowed=True))
+    assert await names(primary) == {"a", "b"}
