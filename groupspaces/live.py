@@ -1,8 +1,9 @@
 """Live events: from the change feed to every open stream of those who may see them.
 
-Owns the hub: one pump that renders each change once, in feed order, and puts the same bytes into the bounded queue of
-every stream whose person may see it *now*. Owns resuming: a stream is registered first, then shown the feed up to the
-position it was registered at, then what came after, so nothing is missed and nothing comes twice.
+Owns the hub: one pump that renders each change once, in feed order, and puts the same bytes into every stream whose person
+may see it *now*. Owns resuming: a stream is registered first, then shown the feed up to the position it was registered
+at, then what came after, so nothing is missed and nothing comes twice. When the history itself is exchanged (a primary
+restored to an older state), every stream is told to reload and ends: whose it was may be somebody else by then.
 Hides membership and rendering behind injected functions. Never knows HTTP, and never keeps an event: the feed does.
 """
 
@@ -14,18 +15,14 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextvars import Context
-from typing import Any, NamedTuple
-
-import msgspec
 
 from .db.changes import FEED_RESET, SPACE, Change, change_of
 from .db.database import Database
 from .errors import Invalid, TooMany, Unavailable
+from .live_stream import Event, Stream, event_frame, freshness_frame, reset_frame
 from .times import rfc3339
 
 MAX_STREAMS_PER_USER = 8
-# A reader this far behind is not reading: its stream is closed and it resumes from the feed.
-MAX_QUEUED_FRAMES = 256
 # More than this to catch up on is answered with `reset`: reloading is cheaper for both sides.
 MAX_REPLAYED = 500
 MAX_SCANNED = 5000
@@ -33,7 +30,8 @@ MAX_SCANNED = 5000
 _MAX_BACKLOG = 10_000
 _MAX_SPACES = 10_000
 _PAGE = 500
-_BREATHE_EVERY = 10
+# Whoever works longer than this lets the loop serve others before going on.
+_BREATHE_AFTER_S = 0.001
 _FRESHNESS_S = 5.0
 _FRESHNESS_CHECK_S = 1.0
 
@@ -45,81 +43,10 @@ _FIRST_SQL = "SELECT seq FROM change ORDER BY seq LIMIT 1"
 _HOLE_SQL = "SELECT 1 FROM lineage WHERE ended_seq < ? AND first_seq > ? LIMIT 1"
 
 _log = logging.getLogger("groupspaces.live")
-_encode = msgspec.json.Encoder().encode
-
-
-class Event(NamedTuple):
-    """What one change looks like to browsers.
-
-    `data` is anything msgspec encodes, or `bytes` that are JSON already. `to` names the receiving users when they are
-    others than the change's audience, such as the person who was just removed.
-    """
-
-    kind: str
-    data: Any
-    to: frozenset[int] | None = None
-
 
 Rendered = Event | Sequence[Event] | None
 Renderer = Callable[[Change], Awaitable[Rendered]]
 Members = Callable[[int], Awaitable[Iterable[int]]]
-
-
-class Stream:
-    """One open connection's queue. Made by `Hub.subscribe`; read by one task."""
-
-    __slots__ = (
-        "_frames",
-        "_woken",
-        "after_seq",
-        "closed",
-        "expires_at_ms",
-        "on_close",
-        "session_id",
-        "user_id",
-    )
-
-    def __init__(self, user_id: int, session_id: int, expires_at_ms: int, after_seq: int) -> None:
-        self.user_id = user_id
-        self.session_id = session_id
-        self.expires_at_ms = expires_at_ms
-        self.after_seq = after_seq
-        self.closed: str | None = None
-        self.on_close: Callable[[], None] | None = None  # for whoever sends: they may be stuck in it
-        self._frames: deque[bytes] = deque()
-        self._woken = asyncio.Event()
-
-    async def next(self, timeout_s: float) -> bytes:
-        """Return the frames that wait, or nothing after `timeout_s` or when the stream is closed."""
-        if not self._frames and self.closed is None:
-            try:
-                async with asyncio.timeout(timeout_s):
-                    await self._woken.wait()
-            except TimeoutError:
-                return b""
-        self._woken.clear()
-        frames = b"".join(self._frames)
-        self._frames.clear()
-        return frames
-
-    def push(self, frame: bytes) -> None:
-        """Queue a frame; a stream whose queue is full is closed."""
-        if self.closed is not None:
-            return
-        if len(self._frames) >= MAX_QUEUED_FRAMES:
-            self.close("slow")
-            return
-        self._frames.append(frame)
-        self._woken.set()
-
-    def close(self, reason: str) -> None:
-        """End the stream: "revoked", "slow", "expired" or "stopping". What waits is dropped."""
-        if self.closed is None:
-            self.closed = reason
-            self._frames.clear()
-            self._woken.set()
-            if self.on_close is not None:
-                self.on_close()
 
 
 class Hub:
@@ -137,6 +64,7 @@ class Hub:
         self._backlog_grew = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._head_seq = 0
+        self._history = 0  # counts the exchanges of the whole history
         self._stopping = False
         db.subscribe(self._on_changes)
 
@@ -206,11 +134,13 @@ class Hub:
             return None
         frames: list[bytes] = []
         scanned = 0
+        breath = _Breath()
         while after_seq < up_to_seq:
             rows = await self._db.read(_RANGE_SQL, (after_seq, up_to_seq, f"user:{user_id}", _PAGE))
             scanned += len(rows)
             for change in map(change_of, rows):
                 frames += await self._frames_for(user_id, change)
+                await breath.take()
             if len(rows) < _PAGE:
                 break
             if len(frames) > MAX_REPLAYED or scanned > MAX_SCANNED:
@@ -231,7 +161,7 @@ class Hub:
             self._head_seq = change.seq
             noun = change.kind.partition(".")[0]
             if change.kind == FEED_RESET:
-                self._forget_members()
+                self._begin_another_history()
             elif noun in ("member", "space"):
                 self._forget_members(change.space_id)
             elif change.kind == "session.ended":
@@ -241,6 +171,15 @@ class Hub:
             return
         self._backlog.extend(changes)
         self._backlog_grew.set()
+
+    def _begin_another_history(self) -> None:
+        """Forget everything of the old one, and have everybody reload and sign in to the new one."""
+        self._history += 1
+        self._backlog.clear()
+        self._forget_members()
+        farewell = reset_frame(self._head_seq)
+        for stream in self._all_streams():
+            stream.close("reset", farewell)
 
     def _end_session(self, change: Change) -> None:
         for stream in self._all_streams():
@@ -256,26 +195,25 @@ class Hub:
 
     async def _pump(self) -> None:
         """Deliver the backlog, one change after the other, for ever."""
-        delivered = 0
         while True:
             await self._backlog_grew.wait()
             self._backlog_grew.clear()
             if len(self._backlog) > _MAX_BACKLOG:
                 self._backlog.clear()
                 self._reset_everybody()
+            breath = _Breath()
             while self._backlog:
                 await self._deliver(self._backlog.popleft())
-                delivered += 1
-                if delivered % _BREATHE_EVERY == 0:
-                    await asyncio.sleep(0)
+                await breath.take()
 
     async def _deliver(self, change: Change) -> None:
-        if change.kind == FEED_RESET:
-            self._reset_everybody()
-            return
+        history = self._history
         try:
             events = await self._render(change)
-            for stream, frame in await self._addressed(change, events):
+            addressed = await self._addressed(change, events)
+            if history != self._history:
+                return  # a position and people of the old one
+            for stream, frame in addressed:
                 if change.seq > stream.after_seq:
                     stream.push(frame)
         except Exception as error:  # noqa: BLE001  (the edge of live events: one that fails must not end the others)
@@ -292,10 +230,10 @@ class Hub:
         for user_id in set().union(*recipients) & self._streams.keys():
             theirs = [event for event, users in zip(events, recipients, strict=True) if user_id in users]
             if len(theirs) == len(events):
-                everything = everything or _frame(change.seq, theirs)
+                everything = everything or event_frame(change.seq, theirs)
                 frame = everything
             else:
-                frame = _frame(change.seq, theirs)
+                frame = event_frame(change.seq, theirs)
             addressed += [(stream, frame) for stream in self._streams[user_id]]
         return addressed
 
@@ -306,8 +244,7 @@ class Hub:
             return []
         events = await self._render(change)
         theirs = [event for event in events if user_id in await self._recipients(change, event)]
-        await asyncio.sleep(0)
-        return [_frame(change.seq, theirs)] if theirs else []
+        return [event_frame(change.seq, theirs)] if theirs else []
 
     async def _render(self, change: Change) -> Sequence[Event]:
         renderer = self._renderers.get(change.kind.partition(".")[0])
@@ -324,7 +261,9 @@ class Hub:
         if change.audience == SPACE:
             return await self._members_of(change.space_id)
         user_id = change.audience_user_id
-        return frozenset() if user_id is None else frozenset((user_id,))
+        concerned = frozenset() if user_id is None else frozenset((user_id,))
+        # What happened to one person in a space is shown as it is now, which only members may see.
+        return concerned if change.space_id is None else concerned & await self._members_of(change.space_id)
 
     async def _members_of(self, space_id: int | None) -> frozenset[int]:
         if space_id is None:
@@ -376,8 +315,7 @@ class Hub:
                 continue
             told_s, told_primary = time.monotonic(), status.primary
             as_of = None if status.as_of_ms is None else rfc3339(status.as_of_ms)
-            data = {"as_of": as_of, "feed_seq": status.seq, "primary": status.primary}
-            frame = b"event: freshness\ndata: " + _encode(data) + b"\n\n"
+            frame = freshness_frame({"as_of": as_of, "feed_seq": status.seq, "primary": status.primary})
             for stream in self._all_streams():
                 stream.push(frame)
 
@@ -401,21 +339,14 @@ class Hub:
         return [stream for streams in self._streams.values() for stream in streams]
 
 
-def position_frame(seq: int) -> bytes:
-    """Return the frame that tells a browser where its stream begins; it is no event."""
-    return b"id: %d\n\n" % seq
+class _Breath:
+    """Leaves the loop to others from time to time in a long row of short steps."""
 
+    def __init__(self) -> None:
+        self._taken_s = time.perf_counter()
 
-def reset_frame(seq: int) -> bytes:
-    """Return the event after which a client reloads, and from where it resumes then."""
-    return b"id: %d\nevent: reset\ndata: {}\n\n" % seq
-
-
-def _frame(seq: int, events: Sequence[Event]) -> bytes:
-    """Return the bytes of one change's events; only the last carries the position, so that they count as a whole."""
-    frames = []
-    for event in events:
-        data = event.data if isinstance(event.data, bytes) else _encode(event.data)
-        frames.append(b"event: %s\ndata: %s\n\n" % (event.kind.encode(), data))
-    frames[-1] = b"id: %d\n%s" % (seq, frames[-1])
-    return b"".join(frames)
+    async def take(self) -> None:
+        """Let others run if the last time was long enough ago."""
+        if time.perf_counter() - self._taken_s > _BREATHE_AFTER_S:
+            await asyncio.sleep(0)
+            self._taken_s = time.perf_counter()

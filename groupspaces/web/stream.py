@@ -14,7 +14,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from groupspaces.errors import FieldError, Invalid, Unauthenticated
-from groupspaces.live import Hub, Stream, position_frame, reset_frame
+from groupspaces.live import Hub
+from groupspaces.live_stream import Stream, position_frame, reset_frame
 
 from .context import Context
 from .decoding import MAX_ID, ClientGone
@@ -101,7 +102,7 @@ class _EventStream(Response):
         await send({"type": "http.response.body", "body": first, "more_body": True})
         if scope["method"] != "HEAD":
             await self._follow(send)
-        await send({"type": "http.response.body", "body": b""})
+        await send({"type": "http.response.body", "body": self._stream.farewell})
 
     async def _first_frames(self) -> bytes:
         """Return the position, or what the caller missed. A caller ahead of us misses nothing: see `after_seq`."""
@@ -109,6 +110,8 @@ class _EventStream(Response):
         if self._after_seq is None:
             return position_frame(begin)
         missed = await self._hub.replay(self._stream.user_id, self._after_seq, begin)
+        if self._stream.closed is not None:
+            return b""
         if missed is None:
             return reset_frame(self._hub.restart(self._stream))
         return missed + position_frame(begin)

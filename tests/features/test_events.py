@@ -96,3 +96,17 @@ async def test_a_persons_other_tabs_hear_of_new_spaces_and_a_new_name(company: C
     await company.ann.message(company.space_id, "after all that")
     await company.ann_hears.wait_for_messages(1)
     assert {event.kind for event in company.ann_hears.events} == {"message.created"}
+
+
+async def test_who_made_a_space_and_left_learns_nothing_new_of_it_by_resuming(company: Company) -> None:
+    ann, eve = company.ann, company.eve
+    before = eve.bookmark
+    space_id = await eve.space("Hideout")
+    await ann.accept(await eve.invite(space_id, role="admin"))
+    expect(await eve.patch(f"/api/spaces/{space_id}/members/{ann.id}", {"role": "owner"}), 200)
+    expect(await ann.delete(f"/api/spaces/{space_id}/members/{eve.id}"), 204)
+    expect(await ann.patch(f"/api/spaces/{space_id}", {"name": "Secret"}), 200)
+    me = expect(await eve.patch("/api/users/me", {"name": "Eva"}), 200)
+    async with eve.events(before) as resumed:
+        assert (await resumed.wait_for("user.updated")).data == me
+        assert [event.kind for event in resumed.events] == ["member.left", "user.updated"]

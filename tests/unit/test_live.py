@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,7 +15,8 @@ import pytest
 from groupspaces.db.batch import Batch, Statement
 from groupspaces.db.changes import NOW_MS, Change, audience_user, record, record_last
 from groupspaces.errors import TooMany, Unavailable
-from groupspaces.live import MAX_QUEUED_FRAMES, MAX_REPLAYED, MAX_STREAMS_PER_USER, Event, Rendered, Stream
+from groupspaces.live import MAX_REPLAYED, MAX_STREAMS_PER_USER, Rendered
+from groupspaces.live_stream import MAX_QUEUED_FRAMES, Event, Stream
 from groupspaces.web import stream as stream_module
 from groupspaces.web.stream import OPERATIONS
 from tests.support.site import Site, open_site
@@ -87,6 +89,14 @@ async def leave(site: Site, space_id: int, user_id: int) -> None:
     gone = Statement("DELETE FROM member WHERE space_id = ? AND user_id = ?", (space_id, user_id))
     left = record("member.left", actor_id=user_id, space_id=space_id, subject_id=user_id)
     await site.db.write(Batch([gone, left]))
+
+
+async def lose_everything_after(site: Site, seq: int) -> None:
+    """Give the feed an older end, as a rebuild from a restored primary does."""
+    lost = Statement("DELETE FROM change WHERE seq > ?", (seq,))
+    counted = Statement("UPDATE sqlite_sequence SET seq = ? WHERE name = 'change'", (seq,))
+    await site.db.write(Batch([lost, counted]))
+    site.db._follower.switched()
 
 
 def subscribe(site: Site, user_id: int, session_id: int = 1) -> Stream:
@@ -222,6 +232,61 @@ async def test_a_renderer_that_fails_resets_and_the_next_event_still_comes(site:
     assert [frame.event for frame in await received(stream, 2)] == ["reset", "message.created"]
 
 
+async def test_a_long_backlog_leaves_the_loop_to_others_in_between(site: Site) -> None:
+    turns = 0
+    turns_at: list[int] = []
+
+    async def takes_long(change: Change) -> Rendered:
+        turns_at.append(turns)
+        begun_s = time.perf_counter()
+        while time.perf_counter() - begun_s < 0.002:
+            pass
+        return await named(change)
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    site.hub.render("message", takes_long)
+    await site.sign_in("ada")
+    space_id = await make_space(site, "ada")
+    stream = subscribe(site, await site.user_id("ada"))
+    others = asyncio.create_task(take_turns())
+    await site.db.write(
+        Batch([record("message.created", actor_id=1, space_id=space_id, data={"n": n}) for n in range(5)])
+    )
+    await received(stream, 5)
+    others.cancel()
+    assert len(set(turns_at)) == 5, "nobody else had a turn between two events"
+
+
+async def test_what_is_under_way_from_a_lost_history_reaches_nobody_in_the_new_one(site: Site) -> None:
+    may_go_on = asyncio.Event()
+
+    async def slow_at_first(change: Change) -> Rendered:
+        if change.data["n"] == 0:
+            await may_go_on.wait()
+        return await named(change)
+
+    site.hub.render("message", slow_at_first)
+    await site.sign_in("ada")
+    user_id = await site.user_id("ada")
+    space_id = await make_space(site, "ada")
+    kept = site.db.status().seq
+    old = subscribe(site, user_id)
+    for n in range(3):
+        await say(site, space_id, n)
+    await lose_everything_after(site, kept)
+    assert (old.closed, parse(old.farewell)) == ("reset", [Frame(kept, "reset", "{}")])
+    new = subscribe(site, user_id)
+    may_go_on.set()
+    seq = await say(site, space_id, 9)
+    assert await received(new, 1) == [Frame(seq, "message.created", '{"n":9}')]
+    assert seq == kept + 1
+
+
 async def test_a_reader_that_does_not_read_is_cut_off(site: Site) -> None:
     await site.sign_in("ada")
     space_id = await make_space(site, "ada")
@@ -270,6 +335,18 @@ async def test_replay_shows_what_a_member_missed_and_nothing_else(site: Site) ->
     seqs = [(await say(site, hers, n), await say(site, theirs, n))[0] for n in range(4)]
     frames = parse(await site.hub.replay(await site.user_id("ada"), begin, seqs[2]) or b"")
     assert [frame.id for frame in frames] == seqs[:3]
+
+
+async def test_what_happened_to_one_person_in_a_space_is_not_replayed_once_they_left(site: Site) -> None:
+    await site.sign_in("ada")
+    user_id = await site.user_id("ada")
+    space_id = await make_space(site, "ada")
+    begin = site.db.status().seq
+    own = record("message.created", actor_id=1, audience=audience_user(user_id), space_id=space_id)
+    seq = (await site.db.write(Batch([own]))).seq
+    assert [frame.id for frame in parse(await site.hub.replay(user_id, begin, seq) or b"")] == [seq]
+    await leave(site, space_id, user_id)
+    assert await site.hub.replay(user_id, begin, seq) == b""
 
 
 async def test_what_is_replayed_is_not_delivered_again_by_a_pump_that_is_behind(site: Site) -> None:
@@ -476,6 +553,27 @@ async def test_a_stream_ends_with_its_session_and_is_forgotten_when_the_reader_g
         async with reading(url, bob) as (reader, _):
             await wait_until(lambda: reader.frames)
         await wait_until(lambda: site.hub.open_streams == 0)
+
+
+async def test_a_stream_ends_with_a_reset_when_its_history_is_lost_and_resumes_in_the_new_one(
+    site: Site,
+) -> None:
+    ada = dict(await site.sign_in("ada"))
+    space_id = await make_space(site, "ada")
+    kept = site.db.status().seq
+    for n in range(5):
+        await say(site, space_id, n)
+    async with site.serve() as url:
+        async with reading(url, ada) as (reader, _):
+            await wait_until(lambda: reader.frames)
+            await lose_everything_after(site, kept)
+            await wait_until(lambda: reader.ended, timeout_s=2)
+            assert reader.frames[1:] == [Frame(kept, "reset", "{}")]
+        await wait_until(lambda: site.hub.open_streams == 0)
+        async with reading(url, ada, kept) as (reader, _):
+            seq = await say(site, space_id, 9)
+            await wait_until(lambda: reader.ids)
+            assert (reader.ids, seq) == ([seq], kept + 1)
 
 
 async def test_streams_end_when_the_instance_stops(site: Site) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from groupspaces.db.changes import Change
 from groupspaces.db.database import Database
 from groupspaces.features.accounts import users
-from groupspaces.live import Event, Rendered, Renderer
+from groupspaces.live import Rendered, Renderer
+from groupspaces.live_stream import Event
 
 
 def renderers(db: Database) -> Mapping[str, Renderer]:

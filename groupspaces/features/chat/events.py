@@ -8,7 +8,8 @@ from groupspaces.db.changes import Change
 from groupspaces.db.database import Database
 from groupspaces.errors import NotFound
 from groupspaces.features.chat import messages, read_marks
-from groupspaces.live import Event, Rendered, Renderer
+from groupspaces.live import Rendered, Renderer
+from groupspaces.live_stream import Event
 
 
 def renderers(db: Database) -> Mapping[str, Renderer]:

@@ -11,7 +11,8 @@ from groupspaces.db.database import Database
 from groupspaces.features.spaces import members, spaces
 from groupspaces.features.spaces.access import Role
 from groupspaces.features.spaces.members import MemberUser
-from groupspaces.live import Event, Rendered, Renderer
+from groupspaces.live import Rendered, Renderer
+from groupspaces.live_stream import Event
 
 
 class MemberEvent(msgspec.Struct):
