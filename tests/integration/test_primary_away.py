@@ -91,6 +91,14 @@ async def failing(deployment: Deployment) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
+async def rejecting(deployment: Deployment) -> AsyncIterator[None]:
+    """Answering 400 to everything, as a server or a firewall does that knows nothing of Hrana."""
+    deployment.wire.set_mode("http_400")
+    yield
+    deployment.wire.set_mode("pass")
+
+
+@asynccontextmanager
 async def refusing(deployment: Deployment) -> AsyncIterator[None]:
     """Accepting other tokens only: what a rotated key looks like."""
     ours = deployment.primary.key
@@ -100,7 +108,7 @@ async def refusing(deployment: Deployment) -> AsyncIterator[None]:
 
 
 Trouble = Callable[[Deployment], AbstractAsyncContextManager[None]]
-TROUBLES: list[Trouble] = [hung, silent, killed, failing, refusing]
+TROUBLES: list[Trouble] = [hung, silent, killed, failing, rejecting, refusing]
 
 
 @pytest.mark.parametrize("trouble", TROUBLES, ids=lambda trouble: trouble.__name__)

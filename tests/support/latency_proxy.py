@@ -6,6 +6,7 @@ real wire; nothing is limited in bandwidth. At runtime it can turn into
 - `blackhole`  accepts and never answers; open connections fall silent. What was swallowed stays lost.
 - `reset`      ends open and new connections with RST
 - `http_503`   answers each new connection's first bytes with an HTTP 503; open ones are reset
+- `http_400`   the same with a 400, as a server does that is no primary
 
 `LatencyProxy` is the handle in the test; `python -m tests.support.latency_proxy` is the process, which obeys JSON lines.
 """
@@ -26,10 +27,13 @@ from typing import Any, Literal, Self
 
 from tests.support.process import Process, clean_environment
 
-Mode = Literal["pass", "blackhole", "reset", "http_503"]
+Mode = Literal["pass", "blackhole", "reset", "http_503", "http_400"]
 
 CHUNK_BYTES = 65_536
-ANSWER_503 = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbusy"
+ANSWERS: dict[Mode, bytes] = {
+    "http_503": b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbusy",
+    "http_400": b"HTTP/1.1 400 Bad Request\r\nContent-Length: 4\r\nConnection: close\r\n\r\nwhat",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +128,7 @@ class _Wire:
         """Carry out one order and answer with the counts."""
         self.one_way_s = order.get("one_way_ms", self.one_way_s * 1000) / 1000
         self.mode = order.get("mode", self.mode)
-        if self.mode in ("reset", "http_503") or order.get("drop"):
+        if self.mode == "reset" or self.mode in ANSWERS or order.get("drop"):
             self._reset_all()
         return {
             "connections": self.connections,
@@ -141,8 +145,8 @@ class _Wire:
             return
         self.open.add(writer)
         try:
-            if self.mode == "http_503":
-                await self._refuse(reader, writer)
+            if self.mode in ANSWERS:
+                await self._refuse(reader, writer, ANSWERS[self.mode])
             else:
                 await self._carry(reader, writer)
         except OSError:
@@ -151,9 +155,11 @@ class _Wire:
             self.open.discard(writer)
             writer.close()
 
-    async def _refuse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _refuse(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: bytes
+    ) -> None:
         await reader.read(CHUNK_BYTES)
-        writer.write(ANSWER_503)
+        writer.write(answer)
         await writer.drain()
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
