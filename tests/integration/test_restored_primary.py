@@ -40,7 +40,7 @@ async def restored(sqld: Sqld, start_server: StartServer, tmp_path: Path) -> Asy
     async with Participant(server.url) as alice, Participant(server.url) as bob:
         await alice.sign_up("Alice")
         space_id = await alice.space()
-        sqld.stop()
+        sqld.kill()
         copy = tmp_path / "copy"
         shutil.copytree(sqld.database_folder, copy)
         await asyncio.to_thread(sqld.start)
