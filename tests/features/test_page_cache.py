@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 
+from groupspaces import markdown
 from groupspaces.db.changes import FEED_RESET, NOBODY, Change
+from groupspaces.features.chat import messages
 from groupspaces.features.chat.pages import Pages
+from groupspaces.features.chat.texts import Texts
 from tests.features.world import Person, World, problem
 
 
@@ -142,3 +146,117 @@ async def test_a_membership_that_vanished_without_a_word_is_noticed(world: World
     assert (await ben.get(path)).status_code == 200
     await world.change("DELETE FROM member WHERE user_id = ?", ben.id)
     problem(await ben.get(path), 404)
+
+
+# --- pages whose texts are new here ---
+
+LONG_TO_PARSE = "**a** _b_ " * 100
+
+
+@pytest.fixture
+def each_message_is_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However fast this machine is."""
+    monkeypatch.setattr(messages, "_TURN_S", 0)
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was parsed since the test began, with nothing known from before."""
+    contents: list[str] = []
+    parse = markdown.parse
+
+    def traced(content: str) -> markdown.Text:
+        contents.append(content)
+        return parse(content)
+
+    monkeypatch.setattr(markdown, "parse", traced)
+    monkeypatch.setattr(messages, "_texts", Texts())
+    return contents
+
+
+async def said(ann: Person, count: int) -> int:
+    """Return a space with so many messages."""
+    space_id: int = (await ann.space())["id"]
+    for number in range(count):
+        await ann.say(space_id, f"{number} {LONG_TO_PARSE}")
+    return space_id
+
+
+@pytest.mark.usefixtures("each_message_is_a_turn")
+async def test_others_have_their_turn_while_a_page_is_made(ann: Person, pages: Pages) -> None:
+    space_id = await said(ann, 12)
+    making = asyncio.create_task(pages.page(space_id, "latest", 0, 50))
+    turns = 0
+    while not making.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns >= 11
+    assert len(msgspec.json.decode(await making, type=messages.MessagePage).items) == 12
+
+
+@pytest.mark.usefixtures("each_message_is_a_turn")
+async def test_a_page_that_many_ask_for_at_once_is_made_once(
+    ann: Person, pages: Pages, parsed: list[str]
+) -> None:
+    space_id = await said(ann, 5)
+    messages._texts = Texts(capacity_bytes=0)
+    parsed.clear()
+    answers = await asyncio.gather(*(pages.page(space_id, "latest", 0, 50) for _ in range(20)))
+    assert all(answer is answers[0] for answer in answers)
+    assert len(parsed) == 5
+
+
+async def test_who_asks_after_a_change_gets_no_page_begun_before(
+    world: World, ann: Person, pages: Pages
+) -> None:
+    space_id = await said(ann, 5)
+    read = world.db.read
+    may_go_on = asyncio.Event()
+
+    async def slow_read(sql, params=()):  # type: ignore[no-untyped-def]
+        rows = await read(sql, params)
+        await may_go_on.wait()
+        return rows
+
+    world.db.read = slow_read  # type: ignore[method-assign]
+    before = asyncio.create_task(pages.page(space_id, "latest", 0, 50))
+    await asyncio.sleep(0)
+    world.db.read = read  # type: ignore[method-assign]
+    await world.change("UPDATE message SET content = 'changed'")
+    pages.on_changes([Change(1, "", 0, None, space_id, "space", "message.updated", 1, {})])
+    assert b"changed" in await pages.page(space_id, "latest", 0, 50)
+    may_go_on.set()
+    assert b"changed" not in await before
+    assert b"changed" in await pages.page(space_id, "latest", 0, 50)
+
+
+@pytest.mark.usefixtures("each_message_is_a_turn")
+async def test_who_waits_is_served_though_the_first_gave_up(ann: Person, pages: Pages) -> None:
+    space_id = await said(ann, 5)
+    first, second = [asyncio.create_task(pages.page(space_id, "latest", 0, 50)) for _ in range(2)]
+    await asyncio.sleep(0)
+    first.cancel()
+    assert b"a</strong>" in await second
+    assert first.cancelled()
+
+
+async def test_a_message_is_parsed_once_when_it_is_posted(
+    ann: Person, pages: Pages, parsed: list[str]
+) -> None:
+    space_id = (await ann.space())["id"]
+    message = await ann.say(space_id, f"@{ann.username} hi")
+    await pages.page(space_id, "latest", 0, 50)
+    await ann.patch(f"/api/messages/{message['id']}", {"content": "@all ho"})
+    await ann.get(f"/api/messages/{message['id']}")
+    assert parsed == [f"@{ann.username} hi", "@all ho"]
+
+
+def test_parsed_texts_are_kept_up_to_a_size() -> None:
+    texts = Texts(capacity_bytes=20_000)
+    for number in range(20):
+        texts.of(f"{number}" + "é" * 1_000)
+        assert texts.size_bytes <= 20_000
+    newest = texts.of("19" + "é" * 1_000)
+    assert texts.of("19" + "é" * 1_000) is newest
+    texts.of("x" * 30_000)
+    assert texts.size_bytes == 0

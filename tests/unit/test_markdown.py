@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from html.parser import HTMLParser
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from groupspaces import markdown
-from groupspaces.markdown import ALL, MAX_DEPTH, MAX_LINKS, mentioned_usernames, render
+from groupspaces.markdown import ALL, MAX_DEPTH, MAX_LINKS, MAX_MENTIONS, parse
 
 MESSAGE_MAX_CHARS = 8_000
 PEOPLE = {"ann": 7, "bob-smith": 8}
@@ -17,6 +18,14 @@ ATTRIBUTES = {
     "ol": {"start"},
     "span": {"class", "data-user"},
 }
+
+
+def render(content: str, mentions: Mapping[str, int] | None = None, *, mentions_all: bool = False) -> str:
+    return parse(content).html(mentions or {}, mentions_all=mentions_all)
+
+
+def mentioned_usernames(content: str) -> set[str]:
+    return parse(content).usernames
 
 
 class Elements(HTMLParser):
@@ -233,3 +242,50 @@ def test_nothing_typed_is_lost_where_limits_are_reached() -> None:
     assert plain(render(quotes)) == "deep"
     addresses = " ".join(f"www.x{number}.org" for number in range(MAX_LINKS + 5))
     assert plain(render(addresses)) == addresses
+
+
+# --- what would take too long ---
+
+TOO_MUCH = {
+    "emphasis": "*a* _b_ " * 1_000,
+    "nested quotes": "> " * 4_000,
+    "list items": "- a\n" * 2_000,
+    "addresses": "a@b.co " * 1_100,
+    "entities": "<&" * 2_000,
+}
+
+
+@pytest.mark.parametrize("content", TOO_MUCH.values(), ids=TOO_MUCH.keys())
+def test_more_markup_than_anybody_needs_is_shown_as_it_was_typed(content: str) -> None:
+    content = content[: MESSAGE_MAX_CHARS - 30] + "\n<b>\x00</b> @ann & @carol"
+    html = render(content, PEOPLE)
+    elements = assert_safe(html)
+    assert {tag for tag, _ in elements.tags} <= {"p", "br", "span"}
+    assert plain(html) == " ".join(content.replace("\x00", "\ufffd").split())
+    assert html.count("<br>") == content.strip().count("\n")
+    assert mentioned_usernames(content) == {"ann", "carol"}
+    assert [attributes["data-user"] for tag, attributes in elements.tags if tag == "span"] == ["7"]
+
+
+def test_a_long_message_with_much_in_it_is_still_markdown() -> None:
+    line = "- **a point** to make, with a [link](https://example.org/a) and `code`\n"
+    content = line * 60 + "```\n" + '{"id": 1, "name": "x"},\n' * 140 + "```"
+    assert len(content) < MESSAGE_MAX_CHARS
+    elements = assert_safe(render(content))
+    assert [tag for tag, _ in elements.tags].count("li") == 60
+    assert "**" not in elements.text
+
+
+def test_only_so_many_mentions_are_marked() -> None:
+    content = " *x* ".join("@ann " * 20 for _ in range(10))
+    spans = [tag for tag, _ in assert_safe(render(content, PEOPLE)).tags if tag == "span"]
+    assert len(spans) == MAX_MENTIONS
+
+
+def test_the_mark_of_a_mention_cannot_be_typed() -> None:
+    mark = '<span class="mention" data-user="ann">@ann</span>'
+    for content in (f"[x](/y '{mark}')", f"[{mark}](/y)", f"`{mark}`", f"```\n{mark}\n```", f"![{mark}](/y)"):
+        assert "data-user" not in [
+            name for _, found in assert_safe(render(content, PEOPLE)).tags for name in found
+        ]
+        assert mentioned_usernames(content) == set()

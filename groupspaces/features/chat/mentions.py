@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from groupspaces import markdown
 from groupspaces.db.batch import Row, Statement, Value
+from groupspaces.markdown import ALL, Text
 
 # More names than this in one message call nobody.
 _MAX_NAMED = 50
@@ -46,13 +46,10 @@ _FORGET_SQL = "DELETE FROM mention WHERE message_id = ?"
 _decode = msgspec.json.Decoder(dict[str, int]).decode
 
 
-def named_in(content: str) -> Named:
-    """Return whom a text names. Takes as long as rendering it."""
-    if "@" not in content:
-        return Named((), False)
-    found = markdown.mentioned_usernames(content)
-    everybody = markdown.ALL in found
-    return Named(tuple(sorted(found - {markdown.ALL})[:_MAX_NAMED]), everybody)
+def named_in(text: Text) -> Named:
+    """Return whom a text names."""
+    found = text.usernames
+    return Named(tuple(sorted(found - {ALL})[:_MAX_NAMED]), ALL in found)
 
 
 def of_new_message(space_id: int, author_id: int, usernames: Sequence[str]) -> Statement:

@@ -2,26 +2,34 @@
 
 Owns the table `message`: reading a page or one, posting, editing, deleting. A deleted message keeps its row,
 without its text, so that pages and positions stay. Each write decides again whether its author may; an answer
-needs no further read. Markdown is made into safe HTML here, once per version of a text. Never checks access
-to reads.
+needs no further read. Markdown is made into safe HTML here, once per version of a text; a page of texts that are
+new here is made in turns, so that it keeps nobody waiting. Never checks access to reads.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+import asyncio
+import time
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
 
-from groupspaces import markdown
 from groupspaces.db.batch import Batch, Read, Statement, Write
 from groupspaces.db.changes import NOW_MS, record, record_last
 from groupspaces.errors import Conflict, Forbidden, NotFound
 from groupspaces.features.chat import mentions
+from groupspaces.features.chat.texts import Texts
 from groupspaces.features.spaces import access
 from groupspaces.times import rfc3339
 
 Side = Literal["latest", "before", "after", "around"]
+
+# After this long others have their turn.
+_TURN_S = 0.001
+
+_texts = Texts()
+_encode = msgspec.json.Encoder().encode
 
 
 class Author(msgspec.Struct):
@@ -62,6 +70,14 @@ class MessagePage(msgspec.Struct):
     """Messages by ascending id. `next` is `before` for the older page, `previous` is `after` for the newer."""
 
     items: list[Message]
+    next: int | None
+    previous: int | None
+
+
+class _EncodedPage(msgspec.Struct):
+    """A `MessagePage` whose messages are JSON already."""
+
+    items: list[msgspec.Raw]
     next: int | None
     previous: int | None
 
@@ -119,10 +135,11 @@ WHERE message.id = ?"""
 # --- reading ---
 
 
-async def page(read: Read, space_id: int, side: Side, position: int, limit: int) -> MessagePage:
-    """Return up to `limit` messages next to the id `position` (which "latest" ignores).
+async def page(read: Read, space_id: int, side: Side, position: int, limit: int) -> bytes:
+    """Return the JSON of a `MessagePage` with up to `limit` messages next to the id `position`.
 
-    "around" returns half of them before it, then it and what follows. Two or three queries.
+    "latest" ignores the position; "around" returns half of them before it, then it and what follows. Two or three
+    queries, all before the first turn of anybody else, then up to 2 ms at a time.
     """
     if side == "latest":
         rows = (await read(_LATEST_SQL, (space_id, limit)))[::-1]
@@ -133,12 +150,13 @@ async def page(read: Read, space_id: int, side: Side, position: int, limit: int)
     else:
         older = await read(_BEFORE_SQL, (space_id, position, limit // 2))
         rows = older[::-1] + await read(_AFTER_SQL, (space_id, position - 1, limit - limit // 2))
-    items = [_message_of(row) for row in rows]
-    if not items:
-        return MessagePage([], None, None)
-    first, last = items[0].id, items[-1].id
-    beyond = (await read(_BEYOND_SQL, (space_id, first, space_id, last)))[0]
-    return MessagePage(items, first if beyond[0] else None, last if beyond[1] else None)
+    if not rows:
+        return _encode(MessagePage([], None, None))
+    first: Any = rows[0][0]
+    last: Any = rows[-1][0]
+    has_older, has_newer = (await read(_BEYOND_SQL, (space_id, first, space_id, last)))[0]
+    items = await _encoded_in_turns(rows)
+    return _encode(_EncodedPage(items, first if has_older else None, last if has_newer else None))
 
 
 async def one(read: Read, message_id: int) -> Message:
@@ -163,7 +181,7 @@ async def space_of(read: Read, message_id: int) -> int:
 
 async def post(write: Write, space_id: int, writer: Writer, content: str) -> Message:
     """Post a message. One round trip. Raises NotFound to strangers."""
-    named = mentions.named_in(content)
+    named = mentions.named_in(_texts.of(content))
     statements = [
         Statement(
             _POST_SQL,
@@ -194,7 +212,7 @@ async def edit(
     Raises NotFound, Forbidden (`AUTHOR_ONLY`) or Conflict (`STALE_VERSION`).
     """
     space_id = await space_of(read, message_id)
-    named = mentions.named_in(content)
+    named = mentions.named_in(_texts.of(content))
     actor = (space_id, writer.id)
     refused = Conflict("The message was changed in the meantime.", code="STALE_VERSION")
     update = Statement(
@@ -282,6 +300,18 @@ def _author_only() -> Forbidden:
     )
 
 
+async def _encoded_in_turns(rows: Sequence[tuple[Any, ...]]) -> list[msgspec.Raw]:
+    """Return the JSON of messages, letting others have their turn whenever it has taken long."""
+    encoded = []
+    turn_ends_at = time.perf_counter() + _TURN_S
+    for row in rows:
+        if time.perf_counter() > turn_ends_at:
+            await asyncio.sleep(0)
+            turn_ends_at = time.perf_counter() + _TURN_S
+        encoded.append(msgspec.Raw(_encode(_message_of(row))))
+    return encoded
+
+
 def _message_of(row: tuple[Any, ...]) -> Message:
     message_id, space_id, author_id, author_name, *state, content, mentioned = row
     return _message(
@@ -293,13 +323,12 @@ def _message(
     state: tuple[Any, ...], space_id: int, writer: Writer, content: str, mentioned: dict[str, int]
 ) -> Message:
     message_id, kind, mentions_all, created_at_ms, edited_at_ms, deleted_at_ms, version = state
-    named = tuple(sorted(mentioned.items()))
     return Message(
         id=message_id,
         space_id=space_id,
         author=Author(writer.id, writer.name, None),
         content=content,
-        html=_html(content, named, bool(mentions_all)) if content else "",
+        html=_texts.of(content).html(mentioned, mentions_all=bool(mentions_all)) if content else "",
         reply_to=None,
         reply_count=0,
         files=[],
@@ -313,9 +342,3 @@ def _message(
         deleted_at=None if deleted_at_ms is None else rfc3339(deleted_at_ms),
         version=version,
     )
-
-
-# After each new message its page is encoded anew: the others on it must not be rendered again (60 µs each).
-@lru_cache(maxsize=2048)
-def _html(content: str, mentioned: tuple[tuple[str, int], ...], mentions_all: bool) -> str:
-    return markdown.render(content, dict(mentioned), mentions_all=mentions_all)
