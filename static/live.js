@@ -7,7 +7,7 @@ import { currentPath, matchPath, navigate } from "./lib/router.js";
 import { keepStream } from "./lib/stream.js";
 import { loadSession, me, session } from "./features/accounts/session.js";
 import { forgetRoom, forgetRooms, openedRoom, reloadRooms, retryRooms } from "./features/chat/room.js";
-import { dropMember, forgetMembers, putMember, reloadMembers } from "./features/spaces/members.js";
+import { dropMember, forgetMembers, putMember, reloadMembers, retryMembers } from "./features/spaces/members.js";
 import {
   countMessage, dropSpace, forgetSpaces, leaving, loadSpaces, patchSpace, recount, spaceById, spaces,
 } from "./features/spaces/spaces.js";
@@ -57,6 +57,7 @@ function onState(state) {
   noteLine(state === "open");
   if (state === "lost") return announce("You are offline. What you write waits here.");
   flush();
+  retryMembers();
   return retryRooms();
 }
 

@@ -76,6 +76,7 @@ async def test_a_lost_line_is_said_and_heals(house: House, server: Server) -> No
     person = await house.browser("Citra", f"/spaces/{garden}")
     person.expect_errors(NO_ANSWER)
     page = person.page
+    await expect(page.locator(".empty-card")).to_be_visible()
     await expect(page.get_by_text("Live", exact=True)).to_be_visible()
     server.kill()
     await expect(page.locator(".banner")).to_contain_text("You are offline.")
@@ -84,3 +85,20 @@ async def test_a_lost_line_is_said_and_heals(house: House, server: Server) -> No
     await house.say(garden, "Budi", "Said while you were away")
     await expect(messages(page, "Said while you were away")).to_be_visible(timeout=20_000)
     await expect(page.locator(".head")).to_have_attribute("data-fresh", "live")
+
+
+async def test_what_could_not_be_loaded_loads_when_the_line_is_back(house: House, server: Server) -> None:
+    garden = await house.space("Citra", "Budi")
+    await house.say(garden, "Budi", "Here all the time")
+    person = await house.browser("Citra")
+    person.expect_errors(NO_ANSWER)
+    page = person.page
+    await expect(page.get_by_role("main").get_by_role("link", name="Kebun Kota")).to_be_visible()
+    server.kill()
+    await page.get_by_role("main").get_by_role("link", name="Kebun Kota").click()
+    await expect(page.get_by_text("The messages could not be loaded.")).to_be_visible()
+    await expect(page.get_by_text("The members could not be loaded.")).to_be_visible()
+    server.start()
+    await expect(messages(page, "Here all the time")).to_be_visible(timeout=20_000)
+    await expect(page.locator(".aside").get_by_text("Budi")).to_be_visible()
+    await expect(page.get_by_text("could not be loaded")).to_have_count(0)

@@ -67,6 +67,11 @@ export function reloadMembers() {
   for (const spaceId of members.get().bySpace.keys()) loadMembers(spaceId);
 }
 
+/** The line is back: what could not be loaded is loaded now. */
+export function retryMembers() {
+  for (const [spaceId, { status }] of members.get().bySpace) if (status === "error") loadMembers(spaceId);
+}
+
 function put(spaceId, state) {
   members.set({ bySpace: new Map(members.get().bySpace).set(spaceId, state) });
 }
