@@ -16,10 +16,10 @@ from starlette.types import Scope
 from groupspaces.clock import Clock
 from groupspaces.db.changes import FEED_RESET, Change
 from groupspaces.db.database import Database
-from groupspaces.errors import Forbidden
+from groupspaces.errors import Forbidden, Unavailable
 
 from .context import Services
-from .cookies import SessionCookies, hash_token, session_value
+from .cookies import SessionCookies, SessionToken, hash_token, session_value
 from .principal import Principal, Sessions
 from .proxies import TrustedProxies
 
@@ -40,11 +40,12 @@ class Authenticator:
         self._forgotten = 0
         services.db.subscribe(self._on_changes)
 
-    async def principal(self, headers: Mapping[bytes, bytes]) -> Principal | None:
+    async def principal(self, headers: Mapping[bytes, bytes], *, needed: bool = True) -> Principal | None:
         """Return the signed-in person, or None.
 
         A remembered cookie costs under 1 µs, a new one a signature and one local read. Looks again on a fresher state
-        before it answers None to a genuine cookie.
+        before it answers None to a genuine cookie; where that is not to be had and somebody is `needed`, raises Unavailable
+        (`REPLICA_BEHIND`): a session younger than our state may well exist, and None would sign its holder out.
         """
         cookie_header = headers.get(b"cookie")
         if cookie_header is None:
@@ -52,7 +53,7 @@ class Authenticator:
         value = session_value(cookie_header)
         principal = self._verified.get(value)
         if principal is None:
-            principal = await self._verify(value) if value else None
+            principal = await self._verify(value, needed) if value else None
         elif principal.expires_at_ms <= self._clock.now_ms():
             del self._verified[value]
             principal = None
@@ -60,16 +61,23 @@ class Authenticator:
             self._activity.seen(self._clock.monotonic_s())
         return principal
 
-    async def _verify(self, value: bytes) -> Principal | None:
+    async def _verify(self, value: bytes, needed: bool) -> Principal | None:
         session = self._cookies.open(value)
         if session is None:
             return None
         token_hash = hash_token(session.token)
         forgotten = self._forgotten
         found = await self._sessions.find(token_hash)
-        if found is None and await look_again(self._db):
-            forgotten = self._forgotten
-            found = await self._sessions.find(token_hash)
+        if found is None:
+            if await look_again(self._db):
+                forgotten = self._forgotten
+                found = await self._sessions.find(token_hash)
+            elif needed and self._is_younger_than_we_are(session):
+                raise Unavailable(
+                    "This instance has not heard of your session yet. Try again shortly.",
+                    code="REPLICA_BEHIND",
+                    retry_after_s=2,
+                )
         if found is None:
             return None
         principal = msgspec.structs.replace(found, seq=session.seq)
@@ -79,6 +87,9 @@ class Authenticator:
                 del self._verified[next(iter(self._verified))]
             self._verified[value] = principal
         return principal
+
+    def _is_younger_than_we_are(self, session: SessionToken) -> bool:
+        return self._db.mode == "replica" and session.seq > self._db.status().seq
 
     def _on_changes(self, changes: Sequence[Change]) -> None:
         """Forget everybody when a session ended or a person changed: rare, and cheap to learn again."""

@@ -135,7 +135,7 @@ class _Handling:
         scope[ANSWER_HEADERS] = answer_headers
         if not call.is_read:
             self._origin.check(scope, headers)
-        principal = await self._authenticator.principal(headers)
+        principal = await self._authenticator.principal(headers, needed=call.is_private)
         if principal is None and call.is_private:
             raise Unauthenticated("Sign in first.")
         if call.is_read:

@@ -20,7 +20,7 @@ import pytest
 from tests.conftest import _STARTED
 from tests.faults.rounds import rounds
 from tests.faults.writers import Account, posting
-from tests.support.client import Participant
+from tests.support.client import Participant, expect
 from tests.support.evidence import damage, local_file, primary_file, replica_file, rows, tables
 from tests.support.fleet import Fleet
 from tests.support.readers import reading
@@ -70,6 +70,8 @@ async def test_replicas_killed_at_any_moment(
         space_id = await owner.space()
         instances = (fleet.a, fleet.b)
         people = [_twin(owner, at, someone_at) for at in instances for _ in range(WRITERS_EACH)]
+        for person in people:
+            expect(await person.get(f"/api/spaces/{space_id}"), 200)
         kill = {"app": _kill_app, "child": _kill_child, "primary": _kill_primary}[victim]
 
         readers = [_twin(owner, at, someone_at) for at in instances]

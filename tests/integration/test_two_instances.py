@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
 
 import pytest
 import pytest_asyncio
@@ -225,13 +226,49 @@ async def test_an_invite_made_on_one_is_accepted_on_the_other_at_once(
 # --- a replica that is behind ---
 
 
-async def test_a_replicas_yes_authorises_no_write(
-    sqld: Sqld, start_server: StartServer, start_proxy: StartProxy, someone_at: SomeoneAt
-) -> None:
-    """B writes to the primary but fetches nothing: its replica says that Bob is a member, the primary says no."""
+@dataclass
+class Behind:
+    """Instances `a` and `b`, of which `b` writes to the primary and can be kept from fetching anything by its wire."""
+
+    a: Server
+    b: Server
+    wire: LatencyProxy
+
+
+@pytest.fixture
+def behind(sqld: Sqld, start_server: StartServer, start_proxy: StartProxy) -> Behind:
+    """Start them; the wire works."""
     wire = start_proxy(sqld.port)
     a = start_server(replica_settings(sqld.url), name="a", arguments=("--migrate",))
-    b = start_server(replica_settings(sqld.url, replica__url=wire.url), name="b")
+    return Behind(a, start_server(replica_settings(sqld.url, replica__url=wire.url), name="b"), wire)
+
+
+async def test_a_session_that_has_not_arrived_is_no_reason_to_sign_anybody_out(
+    behind: Behind, someone_at: SomeoneAt
+) -> None:
+    behind.wire.set_mode("reset")
+    alice = await someone_at(behind.a).sign_up()
+    space_id = await alice.space()
+    on_b = alice.at(behind.b.url)
+    answer = await on_b.get("/api/auth/session")
+    refused(answer, 503, "REPLICA_BEHIND")
+    assert int(answer.headers["retry-after"]) >= 1
+    refused(await on_b.post_message(space_id, "too early"), 503, "REPLICA_BEHIND")
+    # Whoever needs nobody signed in is not concerned.
+    refused(await on_b.get("/api/invites/unknown"), 404)
+
+    behind.wire.set_mode("pass")
+
+    async def is_in() -> bool:
+        return (await on_b.get("/api/auth/session")).status_code == 200
+
+    await wait_until(is_in, 15.0, "B has heard of the session")
+    await on_b.message(space_id, "in time")
+
+
+async def test_a_replicas_yes_authorises_no_write(behind: Behind, someone_at: SomeoneAt) -> None:
+    """B's replica says that Bob is a member, the primary says no."""
+    a, b, wire = behind.a, behind.b, behind.wire
     alice = await someone_at(a).sign_up()
     space_id = await alice.space()
     bob = await someone_at(b).sign_up()
