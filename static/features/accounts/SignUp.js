@@ -9,7 +9,7 @@ import { InviteCard, useInvite } from "../spaces/InviteCard.js";
 import { Door } from "./Door.js";
 import { signUp } from "./session.js";
 
-const SHORTEST_PASSWORD = 12;
+const SHORTEST_PASSWORD = 8;
 
 /** Make an account; with an invite it is joined in the same step. */
 export function SignUp({ query }) {
