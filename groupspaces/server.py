@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import uvicorn
 
@@ -37,6 +38,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 def run(settings: Settings) -> int:
     """Serve until a signal. Returns the exit code; raises `SettingsError` when starting would be wrong."""
     output = logs.configure(settings)
+    _allow_many_connections()
     try:
         listener = _listen(settings.server.host, settings.server.port)
         application = Application(settings)
@@ -90,6 +92,14 @@ async def _serve(application: Application, server: _Server, listener: socket.soc
         await server.serve(sockets=[listener])
     finally:
         await application.stop()
+
+
+def _allow_many_connections() -> None:
+    """Let this process open as many files as it may: shells allow few (256 or 1024), and each connection is one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # macOS calls it unlimited and then takes no such number; it stays as it was there.
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _listen(host: str, port: int) -> socket.socket:
