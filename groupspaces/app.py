@@ -92,7 +92,7 @@ class Application:
             hub=self._hub,
             sessions=StoredSessions(db, clock),
             cookies=SessionCookies(settings.auth.secret, secure=settings.public_url.startswith("https://")),
-            bookmarks=Bookmarks(db, clock, max_stale_s=settings.auth.max_stale_s),
+            bookmarks=Bookmarks(db, max_stale_s=settings.auth.max_stale_s),
             limiter=Limiter(settings.limits, clock),
             proxies=TrustedProxies(settings.server.trusted_proxies),
             activity=self._activity,

@@ -25,6 +25,7 @@ class Alive(msgspec.Struct, frozen=True):
     returns=Health,
     rate="free",
     needs_session=False,
+    reads_data=False,
 )
 async def health(ctx: Context) -> Response:
     """Answer 200 while reads work ("degraded" when the primary is away), 503 when they do not."""
@@ -41,6 +42,7 @@ async def health(ctx: Context) -> Response:
     returns=Alive,
     rate="free",
     needs_session=False,
+    reads_data=False,
 )
 async def live(ctx: Context) -> Response:
     """Answer 200 as long as the event loop turns; restarting helps only when this fails."""
@@ -56,6 +58,7 @@ async def live(ctx: Context) -> Response:
     returns=Alive,
     rate="free",
     needs_session=False,
+    reads_data=False,
 )
 async def ready(ctx: Context) -> Response:
     """Answer 200 when migrated, loaded and not draining, else 503."""

@@ -200,6 +200,7 @@ METRICS_READERS = _MetricsReaders()
     media_type=MEDIA_TYPE,
     rate="free",
     needs_session=False,
+    reads_data=False,
 )
 async def metrics(ctx: Context) -> bytes:
     """Answer with all metrics of this process."""

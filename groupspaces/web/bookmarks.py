@@ -8,12 +8,12 @@ primary is away, people keep reading what this instance has.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from groupspaces.clock import Clock
+from groupspaces.db.changes import FEED_RESET, Change
 from groupspaces.db.database import Database
 from groupspaces.db.status import Status
-from groupspaces.errors import AppError, FieldError, Invalid, Unavailable
+from groupspaces.errors import FieldError, Invalid, Unavailable
 from groupspaces.times import rfc3339
 
 from .principal import Principal
@@ -27,12 +27,11 @@ _COURTESY_S = 5.0
 class Bookmarks:
     """Hold reads to the positions they must include."""
 
-    def __init__(self, db: Database, clock: Clock, *, max_stale_s: int) -> None:
+    def __init__(self, db: Database, *, max_stale_s: int) -> None:
         self._db = db
-        self._clock = clock
         self._max_stale_s = max_stale_s
         self._written: dict[int, int] = {}
-        self._started_s = clock.monotonic_s()
+        db.subscribe(self._on_changes)
 
     def remember(self, user_id: int, seq: int) -> None:
         """Make this person's next reads here include `seq`."""
@@ -42,6 +41,10 @@ class Bookmarks:
         if len(self._written) >= _MAX_REMEMBERED:
             del self._written[next(iter(self._written))]
         self._written[user_id] = seq
+
+    def wanted(self, principal: Principal) -> int:
+        """Return the position which this person's reads include, header or not; 0 for any."""
+        return max(self._written.get(principal.user_id, 0), principal.seq)
 
     async def hold(
         self, headers: Mapping[bytes, bytes], principal: Principal | None, *, private: bool
@@ -68,11 +71,16 @@ class Bookmarks:
 
     async def _with_own(self, principal: Principal, status: Status) -> Status:
         user_id = principal.user_id
-        wanted = max(self._written.get(user_id, 0), principal.seq)
+        wanted = self.wanted(principal)
         if wanted > status.seq and status.primary == "reachable":
             try:
                 await self._db.wait_for(wanted, timeout_s=_COURTESY_S)
-            except AppError:
+            except Invalid:
+                # Nobody issued it, or nobody does any more: it is of a history that is gone.
+                if self._written.get(user_id) == wanted:
+                    del self._written[user_id]
+                return self._db.status()
+            except Unavailable:
                 # Not ours to insist on: see the module's docstring. GS-Feed-Seq tells the truth.
                 return self._db.status()
             status = self._db.status()
@@ -82,22 +90,20 @@ class Bookmarks:
 
     async def _within(self, asked_s: int | None, status: Status, *, private: bool) -> Status:
         """Refuse when this instance has not been equal to the primary recently enough."""
-        if asked_s is not None and self._stale_s(status) > asked_s:
+        if asked_s is not None and status.lag_ms > asked_s * 1000:
             await self._db.catch_up()
             status = self._db.status()
-            if self._stale_s(status) > asked_s:
+            if status.lag_ms > asked_s * 1000:
                 raise _behind(
-                    f"This instance is {self._stale_s(status):.0f} s behind; you asked for at most {asked_s} s."
+                    f"This instance is {status.lag_ms / 1000:.1f} s behind; you asked for at most {asked_s} s."
                 )
-        if private and self._max_stale_s and self._stale_s(status) > self._max_stale_s:
+        if private and self._max_stale_s and status.lag_ms > self._max_stale_s * 1000:
             raise _behind("This instance has been out of contact for too long to show anything private.")
         return status
 
-    def _stale_s(self, status: Status) -> float:
-        """Seconds since this instance was known to be equal; before the first time, since it started."""
-        if status.lag_ms is None:
-            return self._clock.monotonic_s() - self._started_s
-        return status.lag_ms / 1000
+    def _on_changes(self, changes: Sequence[Change]) -> None:
+        if any(change.kind == FEED_RESET for change in changes):
+            self._written.clear()
 
 
 def freshness(status: Status) -> list[tuple[bytes, bytes]]:

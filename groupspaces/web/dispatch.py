@@ -23,7 +23,7 @@ from .context import Context, Services
 from .decoding import BodyDecoder, QueryDecoder, check_media_type, path_parameter, read_body
 from .idempotency import HEADER as IDEMPOTENCY_HEADER
 from .idempotency import AlreadyDone, Earlier, IdempotencyKey, checked_key, fingerprint_of
-from .limits import Limiter
+from .limits import Limiter, Policy
 from .operations import Operation
 from .problems import MethodNotAllowed
 from .proxies import TrustedProxies, limit_key
@@ -139,7 +139,10 @@ class _Handling:
         if principal is None and call.is_private:
             raise Unauthenticated("Sign in first.")
         if call.is_read:
-            status = await self._bookmarks.hold(headers, principal, private=call.is_private)
+            if operation.reads_data:
+                status = await self._bookmarks.hold(headers, principal, private=call.is_private)
+            else:
+                status = self._db.status()
             answer_headers += freshness(status)
         ctx = Context(
             services=self._services,
@@ -153,7 +156,7 @@ class _Handling:
         )
         await self._admit(call, ctx)
         arguments, body = await self._decoded(call, ctx)
-        await self._spend(operation, ctx, arguments, answer_headers)
+        self._spend(operation, ctx, arguments, answer_headers)
         result = await self._result(call, ctx, arguments, body)
         if ctx.written_seq:
             answer_headers.append((b"gs-bookmark", b"%d" % ctx.written_seq))
@@ -181,22 +184,27 @@ class _Handling:
             arguments.append(call.query.decode(ctx.scope["query_string"]))
         return arguments, body
 
-    async def _spend(
-        self, operation: Operation, ctx: Context, arguments: list[Any], headers: Headers
-    ) -> None:
-        """Count the call. Signing in and up counts the address, and the account when the body names its e-mail."""
+    def _spend(self, operation: Operation, ctx: Context, arguments: list[Any], headers: Headers) -> None:
+        """Count the call; nothing of it waits."""
         if not self._limiter.enabled or operation.rate == "free":
             return
         if operation.rate == "auth":
-            await self._limiter.spend("auth-address", self._address_key(ctx), headers)
-            account = _account_of(ctx, arguments)
-            if account is not None:
-                del headers[-2:]  # the account's own limit is the narrower one
-                await self._limiter.spend("auth", account.lower(), headers)
+            self._limiter.spend(headers, *self._guesses(ctx, arguments))
         elif ctx.principal is None:
-            await self._limiter.spend("anonymous", self._address_key(ctx), headers)
+            self._limiter.spend(headers, ("anonymous", self._address_key(ctx)))
         else:
-            await self._limiter.spend(operation.rate, ctx.principal.user_id, headers)
+            self._limiter.spend(headers, (operation.rate, ctx.principal.user_id))
+
+    def _guesses(self, ctx: Context, arguments: list[Any]) -> list[tuple[Policy, str]]:
+        """Return what a guess at a password counts for: the address, the account from there, the account from everywhere.
+
+        In this order: whoever has used up the second leaves the third to the account's owner.
+        """
+        address = self._address_key(ctx)
+        account = _account_of(ctx, arguments)
+        if account is None:
+            return [("auth-address", address)]
+        return [("auth-address", address), ("auth", f"{address} {account}"), ("auth-account", account)]
 
     def _address_key(self, ctx: Context) -> str:
         return limit_key(self._proxies.client_address(ctx.scope))
@@ -259,7 +267,7 @@ def _account_of(ctx: Context, arguments: list[Any]) -> str | None:
     """Name whose password a call could guess: the e-mail in its body, else the person signed in."""
     email = getattr(arguments[0], "email", None) if arguments else None
     if isinstance(email, str):
-        return email.strip()
+        return email.strip().lower()
     return None if ctx.principal is None else str(ctx.principal.user_id)
 
 

@@ -1,15 +1,17 @@
 """Rate limits: how many requests a person, an address or an account may make in a minute.
 
 Owns the policies and the headers of draft-ietf-httpapi-ratelimit-headers: `RateLimit-Policy`, `RateLimit`, and `Retry-After`
-on a refusal. Counting is the `limits` package's, by fixed windows: they let through at most twice the limit around an edge.
+on a refusal. Counting is the `limits` package's, by fixed windows: they let through at most twice the limit around an edge. Its
+synchronous half, as nothing is waited for here.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import Literal
 
 from limits import RateLimitItem, RateLimitItemPerMinute
-from limits.aio.storage import Storage
+from limits.storage import Storage
 
 from groupspaces.clock import Clock
 from groupspaces.errors import TooMany
@@ -17,12 +19,14 @@ from groupspaces.settings import Limits
 
 from .windows import Windows
 
-Policy = Literal["read", "write", "anonymous", "auth", "auth-address"]
+Policy = Literal["read", "write", "anonymous", "auth", "auth-account", "auth-address"]
 Headers = list[tuple[bytes, bytes]]
 
 WINDOW_S = 60
-# One address may be a school: it gets this many times what one account gets for signing in and up.
+# One address may be a school: for signing in and up it gets this many times what it gets for one account.
 AUTH_PER_ADDRESS = 12
+# And so does one account from everywhere together: nobody can use it up for its owner from an address or two.
+AUTH_PER_ACCOUNT = 12
 
 
 class Limiter:
@@ -37,6 +41,7 @@ class Limiter:
             "write": RateLimitItemPerMinute(limits.writes_per_min),
             "anonymous": RateLimitItemPerMinute(limits.anonymous_per_min),
             "auth": RateLimitItemPerMinute(limits.auth_per_min),
+            "auth-account": RateLimitItemPerMinute(limits.auth_per_min * AUTH_PER_ACCOUNT),
             "auth-address": RateLimitItemPerMinute(limits.auth_per_min * AUTH_PER_ADDRESS),
         }
         self._policy_headers = {
@@ -45,25 +50,35 @@ class Limiter:
         }
         self._key_starts = {policy: f"{item.key_for(policy)}/" for policy, item in self._items.items()}
 
-    async def spend(self, policy: Policy, key: int | str, headers_out: Headers) -> None:
-        """Count one request and add the headers that say what is left. Does nothing when limits are switched off.
+    def spend(self, headers_out: Headers, *counted: tuple[Policy, int | str]) -> None:
+        """Count one request under each policy and key, and add the headers that say where least is left, and how much.
 
-        Raises TooMany when nothing was left. Costs about 3 µs.
+        Does nothing when limits are switched off. Raises TooMany at the first that has nothing left: those after it do not
+        count the request. Costs about 2 µs each.
         """
         if not self.enabled:
             return
-        item = self._items[policy]
+        least, told, resets_s = sys.maxsize, counted[0][0], 0
+        for policy, key in counted:
+            left, ends_in_s = self._count(policy, key)
+            if left < least:
+                least, told, resets_s = left, policy, ends_in_s
+            if left < 0:
+                break
+        headers_out += (
+            self._policy_headers[told],
+            (b"ratelimit", f'"{told}";r={max(0, least)};t={resets_s}'.encode()),
+        )
+        if least < 0:
+            raise _too_many(self._items[told].amount, resets_s)
+
+    def _count(self, policy: Policy, key: int | str) -> tuple[int, int]:
+        """Return how many requests are left, -1 or less when this one was too many, and the seconds until the window ends."""
         # What the package's fixed-window strategy does, in two calls of the storage instead of its four.
         counted = f"{self._key_starts[policy]}{key}"
-        hits = await self._storage.incr(counted, WINDOW_S)
-        resets_s = max(1, int(await self._storage.get_expiry(counted) - self._clock.monotonic_s()) + 1)
-        left = max(0, item.amount - hits)
-        headers_out += (
-            self._policy_headers[policy],
-            (b"ratelimit", f'"{policy}";r={left};t={resets_s}'.encode()),
-        )
-        if hits > item.amount:
-            raise _too_many(item.amount, resets_s)
+        hits = self._storage.incr(counted, WINDOW_S)
+        ends_in_s = self._storage.get_expiry(counted) - self._clock.monotonic_s()
+        return self._items[policy].amount - hits, max(1, int(ends_in_s) + 1)
 
 
 def _too_many(quota: int, resets_s: int) -> TooMany:

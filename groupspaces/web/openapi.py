@@ -118,6 +118,7 @@ def documentation(operations: Iterable[Operation]) -> tuple[Operation, ...]:
         summary="Describe this API as OpenAPI 3.1",
         tag="documentation",
         returns=dict[str, Any],
+        reads_data=False,
     )
     async def openapi_json(ctx: Context) -> bytes:
         return described["json"]
@@ -130,6 +131,7 @@ def documentation(operations: Iterable[Operation]) -> tuple[Operation, ...]:
         tag="documentation",
         returns=str,
         media_type="text/html; charset=utf-8",
+        reads_data=False,
     )
     async def docs(ctx: Context) -> bytes:
         ctx.scope[PAGE] = True
@@ -187,10 +189,14 @@ def _parameters(op: Operation, schema_of: dict[int, Any], components: dict[str, 
             {"name": name, "in": "query", "required": name in required, "schema": schema}
             for name, schema in query["properties"].items()
         )
-    headers = ["GS-Bookmark", "GS-Max-Stale"] if op.method == "GET" else []
+    headers = ["GS-Bookmark", "GS-Max-Stale"] if _is_held(op) else []
     if op.replay is not None:
         headers.append("Idempotency-Key")
     return parameters + [{"$ref": f"#/components/parameters/{name}"} for name in headers]
+
+
+def _is_held(op: Operation) -> bool:
+    return op.method == "GET" and op.reads_data
 
 
 def _path_schema(name: str) -> dict[str, Any]:
@@ -217,7 +223,9 @@ def _responses(op: Operation, schema_of: dict[int, Any]) -> dict[str, Any]:
 
 
 def _problem_statuses(op: Operation) -> list[int]:
-    statuses = {422, 503}  # 422: the GS- headers of reads, the Idempotency-Key of writes
+    statuses = {503}
+    if op.method != "GET" or _is_held(op) or op.query is not None:
+        statuses.add(422)  # the GS- headers and queries of reads, the Idempotency-Key of writes
     if op.needs_session:
         statuses |= {401, 403, 404}
     elif op.access is not PUBLIC:

@@ -11,11 +11,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from groupspaces.errors import Forbidden, Unauthenticated
+from groupspaces.errors import Unauthenticated
 
 from .context import Context
 from .decoding import require_closed
-from .principal import Principal
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 Rate = Literal["read", "write", "auth", "free"]
@@ -49,27 +48,12 @@ class _SignedIn:
     name: str = "signed in"
 
     async def check(self, ctx: Context) -> None:
-        _require_session(ctx)
-
-
-@dataclass(frozen=True, slots=True)
-class _Operator:
-    name: str = "operator"
-
-    async def check(self, ctx: Context) -> None:
-        if not _require_session(ctx).is_operator:
-            raise Forbidden("Only operators of this installation may do this.", code="OPERATORS_ONLY")
-
-
-def _require_session(ctx: Context) -> Principal:
-    if ctx.principal is None:
-        raise Unauthenticated("Sign in first.")
-    return ctx.principal
+        if ctx.principal is None:
+            raise Unauthenticated("Sign in first.")
 
 
 PUBLIC: Access = _Public()
 SIGNED_IN: Access = _SignedIn()
-OPERATOR: Access = _Operator()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +75,7 @@ class Operation:
     raw: bool
     media_type: str
     needs_session: bool
+    reads_data: bool
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
@@ -114,6 +99,7 @@ def operation(
     raw: bool = False,
     media_type: str = "application/json",
     needs_session: bool | None = None,
+    reads_data: bool = True,
 ) -> Callable[[Handler], Operation]:
     """Declare the decorated `async def handler(ctx[, body][, query])` as one HTTP call.
 
@@ -125,8 +111,9 @@ def operation(
     `subject_id` is that of the *last* change the batch recorded; batches record what was created last.
     `raw` leaves the body unread: the handler uses `ctx.request` and limits what it reads itself.
     `rate` is "read" for GET and "write" otherwise; "auth" counts the address, and the account that the body's `email`
-    names; "free" counts nothing (health). Callers without a session are counted by address instead.
+    names, from there and from everywhere; "free" counts nothing (health). Callers without a session are counted by address instead.
     Everybody without a session gets 401, unless access is PUBLIC or `needs_session` is false: then access decides alone.
+    `reads_data` is false for a GET that tells nothing out of the database: no bookmark holds it up.
     Raises TypeError for what cannot be served.
     """
     if replay is not None and method != "POST":
@@ -153,6 +140,7 @@ def operation(
             raw=raw,
             media_type=media_type,
             needs_session=access is not PUBLIC if needs_session is None else needs_session,
+            reads_data=reads_data,
         )
 
     return declare

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from itertools import islice
 
-from limits.aio.storage import Storage
+from limits.storage import Storage
 
 from groupspaces.clock import Clock
 
@@ -40,33 +40,33 @@ class Windows(Storage):
         """Nothing here can fail."""
         return LookupError
 
-    async def incr(self, key: str, expiry: int, amount: int = 1) -> int:
+    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
         """Count `amount` hits and return the window's total; the first one opens a window of `expiry` seconds."""
         window = self._live(key) or self._open(key, expiry)
         window.count += amount
         return window.count
 
-    async def get(self, key: str) -> int:
+    def get(self, key: str) -> int:
         """Return the hits of the current window."""
         window = self._live(key)
         return window.count if window is not None else 0
 
-    async def get_expiry(self, key: str) -> float:
+    def get_expiry(self, key: str) -> float:
         """Return when the current window ends, now if there is none."""
         window = self._live(key)
         return window.ends_s if window is not None else self._clock.monotonic_s()
 
-    async def check(self) -> bool:
+    def check(self) -> bool:
         """Memory is always there."""
         return True
 
-    async def reset(self) -> int | None:
+    def reset(self) -> int | None:
         """Forget everything and return how many windows there were."""
         forgotten = len(self._windows)
         self._windows.clear()
         return forgotten
 
-    async def clear(self, key: str) -> None:
+    def clear(self, key: str) -> None:
         """Forget one window."""
         self._windows.pop(key, None)
 

@@ -29,6 +29,7 @@ from groupspaces.web.application import application
 from groupspaces.web.bookmarks import Bookmarks
 from groupspaces.web.context import Principal, Services
 from groupspaces.web.cookies import SESSION_COOKIE, SessionCookies, hash_token, new_token
+from groupspaces.web.http_protocol import BoundedHead
 from groupspaces.web.limits import Limiter
 from groupspaces.web.operations import Operation
 from groupspaces.web.proxies import TrustedProxies
@@ -77,7 +78,7 @@ class Site:
             hub=self.hub,
             sessions=_Sessions(db),
             cookies=self.cookies,
-            bookmarks=Bookmarks(db, SystemClock(), max_stale_s=settings.auth.max_stale_s),
+            bookmarks=Bookmarks(db, max_stale_s=settings.auth.max_stale_s),
             limiter=Limiter(settings.limits, SystemClock()),
             proxies=TrustedProxies(settings.server.trusted_proxies),
             activity=Activity(),
@@ -142,6 +143,7 @@ class Site:
         listener = socket.create_server(("127.0.0.1", 0))
         config = uvicorn.Config(
             self.asgi,
+            http=BoundedHead,
             lifespan="off",
             log_config=None,
             access_log=False,

@@ -1,0 +1,62 @@
+"""What reads are held to: what this instance remembers of people's writes, and what strangers can ask for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from groupspaces.db.batch import Batch
+from groupspaces.db.changes import record
+from groupspaces.ops import api as ops
+from groupspaces.ops import metrics
+from groupspaces.ops.health import Lifecycle
+from groupspaces.web.bookmarks import Bookmarks
+from groupspaces.web.principal import Principal
+from tests.support.site import Site, open_site
+
+ADA = Principal(1, 1, "Ada", "ada", False, 2**60)
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    async with open_site(tmp_path) as site:
+        yield site
+
+
+@pytest.fixture
+def bookmarks(site: Site) -> Bookmarks:
+    return site.services.bookmarks
+
+
+async def test_a_write_is_remembered_until_reads_include_it(site: Site, bookmarks: Bookmarks) -> None:
+    bookmarks.remember(ADA.user_id, site.db.status().seq + 1)
+    await site.db.write(Batch([record("user.updated", actor_id=None, audience="nobody")]))
+    assert bookmarks.wanted(ADA) == site.db.status().seq
+    await bookmarks.hold({}, ADA, private=True)
+    assert bookmarks.wanted(ADA) == 0
+
+
+async def test_a_position_that_was_never_issued_is_forgotten(site: Site, bookmarks: Bookmarks) -> None:
+    bookmarks.remember(ADA.user_id, site.db.status().seq + 1000)
+    await bookmarks.hold({}, ADA, private=True)
+    assert bookmarks.wanted(ADA) == 0
+
+
+async def test_positions_of_another_history_are_forgotten(site: Site, bookmarks: Bookmarks) -> None:
+    bookmarks.remember(ADA.user_id, 1000)
+    follower = site.db._follower
+    follower.seq, follower.token = 999, "another history's"
+    follower.switched()
+    assert bookmarks.wanted(ADA) == 0
+
+
+async def test_what_tells_nothing_of_the_feed_waits_for_no_position(site: Site) -> None:
+    lifecycle, measured = Lifecycle(), metrics.Metrics(site.db, site.hub, site.traffic)
+    site.parts.update({Lifecycle: lifecycle, metrics.Metrics: measured})
+    site.mount((*ops.OPERATIONS, *metrics.OPERATIONS))
+    paths = ("/api/health", "/api/health/live", "/api/health/ready", "/metrics")
+    async with site.client({"gs-bookmark": str(2**62), "gs-max-stale": "0"}) as client:
+        for path in (*paths, "/api/openapi.json", "/api/docs"):
+            assert (await client.get(path)).status_code == 200, path
