@@ -129,7 +129,7 @@ class Files(Section, frozen=True):
     s3_bucket: Text = ""
     s3_region: Text = ""
     s3_endpoint: Text = ""
-    s3_access_key: Text = ""
+    s3_access_key: Secret = ""
     s3_secret_key: Secret = ""
 
 
@@ -214,10 +214,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def public_url(self) -> str:
         """Where people reach this instance, without a trailing slash."""
         return self.server.public_url or f"http://localhost:{self.server.port}"
-
-    @property
-    def primary_uses_tls(self) -> bool:
-        return self.primary.url.startswith("https://")
 
     @property
     def replica_url(self) -> str:

@@ -304,19 +304,18 @@ def test_addresses_of_a_primary_that_cannot_work_are_refused(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "expected", "tls"),
+    ("url", "expected"),
     [
-        ("libsql://db-me.turso.io", "https://db-me.turso.io", True),
-        ("wss://DB.example.org/", "https://db.example.org", True),
-        ("libsql://127.0.0.1:8080?tls=0", "http://127.0.0.1:8080", False),
-        ("http://127.0.0.1:8080", "http://127.0.0.1:8080", False),
-        ("ws://[::1]:8080/dev", "http://[::1]:8080/dev", False),
+        ("libsql://db-me.turso.io", "https://db-me.turso.io"),
+        ("wss://DB.example.org/", "https://db.example.org"),
+        ("libsql://127.0.0.1:8080?tls=0", "http://127.0.0.1:8080"),
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("ws://[::1]:8080/dev", "http://[::1]:8080/dev"),
     ],
 )
-def test_addresses_of_the_primary_become_http(url: str, expected: str, tls: bool) -> None:
+def test_addresses_of_the_primary_become_http(url: str, expected: str) -> None:
     settings = load({"TURSO_CONNECTION_URL": url, "AUTH_SECRET": SECRET})
     assert settings.primary.url == expected
-    assert settings.primary_uses_tls is tls
     assert settings.mode == "replica"
 
 
@@ -360,6 +359,7 @@ def test_the_secrets_are_these() -> None:
         "auth.secret",
         "limits.redis_url",
         "mail.password",
+        "files.s3_access_key",
         "files.s3_secret_key",
         "metrics.token",
         "alerts.slack_webhook_url",
