@@ -31,8 +31,8 @@ COPIES = {
     "geist-latin-ext.woff2": "@fontsource-variable/geist/files/geist-latin-ext-wght-normal.woff2",
 }
 
-# groupspaces/assets.py looks in these places. An editable install has neither and uses the checkout's own files.
-WHEEL_FILES = {"static": "groupspaces/_static", "config.toml": "groupspaces/_config.toml"}
+# groupspaces/assets.py looks there. An editable install has no copy and uses the checkout's own files.
+WHEEL_FILES = {"static": "groupspaces/_static"}
 
 # Nothing about strokes: attributes here would win over what the page's `.i` hands down to `<use>`.
 SYMBOL_ATTRIBUTES = 'viewBox="0 0 24 24"'
@@ -43,7 +43,7 @@ class AssetsError(Exception):
 
 
 class AssetsBuildHook(BuildHookInterface):  # type: ignore[type-arg]
-    """Fill `static/vendor/` before hatchling collects files, and put the client and `config.toml` into the wheel."""
+    """Fill `static/vendor/` before hatchling collects files, and put the client into the wheel."""
 
     PLUGIN_NAME = "custom"
 

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 
 from groupspaces.errors import AppError
 
+# An int has 64 bits.
 Value = int | float | str | bytes | None
+INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 Row = tuple[Value, ...]
 
 # Aborts the batch when the statement before it changed no row. Any SQL error would do; "malformed JSON" is one that

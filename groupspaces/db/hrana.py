@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from .batch import Batch, Row, Step, Value, Written, constraint_error
+from .batch import INT64_MAX, INT64_MIN, Batch, Row, Step, Value, Written, constraint_error
 from .changes import is_record
 
 Lineage = tuple[int, str]
@@ -23,7 +23,6 @@ Result = dict[str, Any]
 
 PIPELINE_PATH = "/v3/pipeline"
 
-INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
 # Aborts the transaction when the primary does not have our newest change row: it has another history than we do.
 LINEAGE_SQL = (

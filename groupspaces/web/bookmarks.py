@@ -16,10 +16,10 @@ from groupspaces.db.status import Status
 from groupspaces.errors import FieldError, Invalid, Unavailable
 from groupspaces.times import rfc3339
 
+from .decoding import MAX_ID
 from .principal import Principal
 
 _MAX_REMEMBERED = 10_000
-_MAX_SEQ = 2**63 - 1
 # Wait this long for a position nobody asked for by header.
 _COURTESY_S = 5.0
 
@@ -118,7 +118,7 @@ def _whole_number(headers: Mapping[bytes, bytes], name: bytes, shown: str) -> in
     text = headers.get(name)
     if text is None:
         return None
-    if text.isdigit() and len(text) <= 19 and (number := int(text)) <= _MAX_SEQ:
+    if text.isdigit() and len(text) <= 19 and (number := int(text)) <= MAX_ID:
         return number
     raise Invalid(
         f"The header {shown} must be a whole number.", errors=[FieldError(shown, "must be a whole number")]

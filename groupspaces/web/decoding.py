@@ -17,10 +17,11 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 from starlette.types import Receive
 
+from groupspaces.db.batch import INT64_MAX
 from groupspaces.errors import FieldError, Invalid, Malformed, NotFound, TooLarge, UnsupportedMedia
 
 MAX_BODY_BYTES = 1_048_576
-MAX_ID = 2**63 - 1
+MAX_ID = INT64_MAX
 
 _MAX_INT_DIGITS = 19
 _TEXT_IDS = frozenset(("file_id", "backup_id", "job_id"))  # opaque strings, unlike every other `*_id`

@@ -14,18 +14,18 @@ from dataclasses import dataclass, replace
 from groupspaces.db.batch import Batch, Row, Statement, Value, Written
 from groupspaces.db.changes import NOW_MS
 from groupspaces.db.database import Database
+from groupspaces.db.retention import DAY_MS
 from groupspaces.errors import AppError, Conflict, FieldError, Invalid, Unavailable
 
 HEADER = b"idempotency-key"
 MAX_CHARS = 64
 
-_DAY_MS = 86_400_000
 _CONSTRAINT = "idempotency.user_id, idempotency.key"
 _FIND_SQL = f"""
 SELECT fingerprint, seq, (SELECT subject_id FROM change WHERE change.seq = idempotency.seq)
-FROM idempotency WHERE user_id = ? AND key = ? AND at_ms > {NOW_MS} - {_DAY_MS}
+FROM idempotency WHERE user_id = ? AND key = ? AND at_ms > {NOW_MS} - {DAY_MS}
 """
-_FORGET_SQL = f"DELETE FROM idempotency WHERE user_id = ? AND key = ? AND at_ms <= {NOW_MS} - {_DAY_MS}"
+_FORGET_SQL = f"DELETE FROM idempotency WHERE user_id = ? AND key = ? AND at_ms <= {NOW_MS} - {DAY_MS}"
 # `last_insert_rowid()` is the seq of the change recorded just before: this table has no rowid of its own.
 _KEEP_SQL = f"""
 INSERT INTO idempotency (user_id, key, fingerprint, seq, at_ms) VALUES (?, ?, ?, last_insert_rowid(), {NOW_MS})

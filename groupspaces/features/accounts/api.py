@@ -21,6 +21,7 @@ from groupspaces.features.accounts.sessions import NewSession, Session
 from groupspaces.features.accounts.sign_up import Applicant, SignUpRules
 from groupspaces.features.accounts.users import PublicUser, User
 from groupspaces.web.context import Context
+from groupspaces.web.decoding import MAX_ID
 from groupspaces.web.operations import PUBLIC, SIGNED_IN, Operation, operation
 
 # One line of text with something visible in it, and nothing that changes the direction of what follows.
@@ -28,7 +29,6 @@ from groupspaces.web.operations import PUBLIC, SIGNED_IN, Operation, operation
 ONE_LINE = r"^(?=\s*\S)[^\n\t\u2028-\u202e\u2066-\u2069]*$"
 _EMAIL = r"^ *[^@\s]+@[^@\s]+ *$"
 
-_LAST_ID = 2**63 - 1
 
 Email = Annotated[str, Meta(max_length=254, pattern=_EMAIL, description="Case does not matter.")]
 Name = Annotated[str, Meta(min_length=1, max_length=80, pattern=ONE_LINE)]
@@ -68,7 +68,7 @@ class ProfileChanges(msgspec.Struct, forbid_unknown_fields=True):
 
 class SessionsQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     limit: Annotated[int, Meta(ge=1, le=200)] = 50
-    cursor: Annotated[int, Meta(ge=1, le=_LAST_ID)] | None = None
+    cursor: Annotated[int, Meta(ge=1, le=MAX_ID)] | None = None
 
 
 class SessionList(msgspec.Struct):
@@ -154,7 +154,7 @@ async def get_sessions(ctx: Context, query: SessionsQuery) -> SessionList:
         ctx.read,
         ctx.user_id,
         current_id=_session_id(ctx),
-        before_id=query.cursor or _LAST_ID,
+        before_id=query.cursor or MAX_ID,
         now_ms=ctx.now_ms,
         limit=query.limit + 1,
     )

@@ -15,6 +15,7 @@ from groupspaces.clock import Clock
 from groupspaces.db.batch import Batch, Read, Statement, Value, Write
 from groupspaces.db.changes import NOBODY, NOW_MS, audience_user, record, record_if_changed, record_last
 from groupspaces.db.database import Database
+from groupspaces.db.retention import DAY_MS
 from groupspaces.errors import AppError, NotFound, Unauthenticated
 from groupspaces.features.accounts import users
 from groupspaces.features.accounts.passwords import Passwords
@@ -24,7 +25,6 @@ from groupspaces.web.cookies import hash_token, new_token
 from groupspaces.web.principal import Principal
 
 _USER_AGENT_MAX_CHARS = 200
-_DAY_MS = 86_400_000
 
 
 class Session(msgspec.Struct):
@@ -105,7 +105,7 @@ class StoredSessions:
 def new_session(user_agent: str, days: int) -> NewSession:
     """Make a session's secret. The description of the device is shortened and freed of control characters."""
     printable = "".join(character for character in user_agent if character.isprintable())
-    return NewSession(new_token(), printable[:_USER_AGENT_MAX_CHARS], days * _DAY_MS)
+    return NewSession(new_token(), printable[:_USER_AGENT_MAX_CHARS], days * DAY_MS)
 
 
 async def sign_in(

@@ -18,13 +18,12 @@ from groupspaces.features.chat.pages import Pages
 from groupspaces.features.chat.read_marks import ReadMark
 from groupspaces.features.spaces.access import member
 from groupspaces.web.context import Context
+from groupspaces.web.decoding import MAX_ID
 from groupspaces.web.operations import Operation, operation
-
-_LAST_ID = 2**63 - 1
 
 # Something visible; the look-ahead keeps the pattern linear.
 Content = Annotated[str, Meta(min_length=1, max_length=8000, pattern=r"^(?=\s*\S)", description="Markdown.")]
-Id = Annotated[int, Meta(ge=1, le=_LAST_ID)]
+Id = Annotated[int, Meta(ge=1, le=MAX_ID)]
 
 
 class MessageDraft(msgspec.Struct, forbid_unknown_fields=True):
@@ -39,7 +38,7 @@ class MessagesQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """At most one of `before`, `after` and `around`; none of them asks for the latest messages."""
 
     before: Id | None = None
-    after: Annotated[int, Meta(ge=0, le=_LAST_ID)] | None = None
+    after: Annotated[int, Meta(ge=0, le=MAX_ID)] | None = None
     around: Id | None = None
     limit: Annotated[int, Meta(ge=1, le=200)] = 50
 

@@ -19,9 +19,9 @@ from groupspaces.features.spaces.invites import Invite, InviteRole, NewInvite, P
 from groupspaces.features.spaces.members import Member
 from groupspaces.features.spaces.spaces import NewSpace, PublicSpace, Space, Visibility
 from groupspaces.web.context import Context
+from groupspaces.web.decoding import MAX_ID
 from groupspaces.web.operations import PUBLIC, SIGNED_IN, Operation, operation
 
-_LAST_ID = 2**63 - 1
 _HUES = "leaf|pine|lake|sky|iris|plum|rose|clay|amber|straw|moss|slate"
 
 SpaceName = Annotated[str, Meta(min_length=1, max_length=80, pattern=ONE_LINE)]
@@ -32,7 +32,7 @@ ThemeColor = Annotated[
 ]
 Wallpaper = Literal["growth", "plain"]
 Limit = Annotated[int, Meta(ge=1, le=200)]
-Id = Annotated[int, Meta(ge=1, le=_LAST_ID)]
+Id = Annotated[int, Meta(ge=1, le=MAX_ID)]
 
 
 class SpaceDraft(msgspec.Struct, forbid_unknown_fields=True):
@@ -156,7 +156,7 @@ async def post_space(ctx: Context, body: SpaceDraft) -> Space:
 )
 async def discover_spaces(ctx: Context, query: DiscoverQuery) -> PublicSpaceList:
     found = await spaces.discover(
-        ctx.services.db, ctx.user_id, query.q, before_id=query.cursor or _LAST_ID, limit=query.limit + 1
+        ctx.services.db, ctx.user_id, query.q, before_id=query.cursor or MAX_ID, limit=query.limit + 1
     )
     items = found[: query.limit]
     return PublicSpaceList(items, items[-1].id if len(found) > query.limit else None)
@@ -285,7 +285,7 @@ async def delete_member(ctx: Context) -> None:
     returns=InviteList,
 )
 async def get_invites(ctx: Context, query: PageQuery) -> InviteList:
-    before_id = query.cursor or _LAST_ID
+    before_id = query.cursor or MAX_ID
     items, following = await invites.page(
         ctx.read, _public_url(ctx), ctx.params["space_id"], before_id=before_id, limit=query.limit
     )
