@@ -31,6 +31,7 @@ class Bookmarks:
         self._db = db
         self._max_stale_s = max_stale_s
         self._written: dict[int, int] = {}
+        self._stuck_at_seq = -1  # where a courtesy was waited for in vain: nobody else need wait until we move on
         db.subscribe(self._on_changes)
 
     def remember(self, user_id: int, seq: int) -> None:
@@ -72,7 +73,7 @@ class Bookmarks:
     async def _with_own(self, principal: Principal, status: Status) -> Status:
         user_id = principal.user_id
         wanted = self.wanted(principal)
-        if wanted > status.seq and status.primary == "reachable":
+        if wanted > status.seq and status.primary == "reachable" and status.seq != self._stuck_at_seq:
             try:
                 await self._db.wait_for(wanted, timeout_s=_COURTESY_S)
             except Invalid:
@@ -82,7 +83,9 @@ class Bookmarks:
                 return self._db.status()
             except Unavailable:
                 # Not ours to insist on: see the module's docstring. GS-Feed-Seq tells the truth.
-                return self._db.status()
+                status = self._db.status()
+                self._stuck_at_seq = status.seq
+                return status
             status = self._db.status()
         if user_id in self._written and self._written[user_id] <= status.seq:
             del self._written[user_id]

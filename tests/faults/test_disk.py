@@ -141,13 +141,15 @@ async def test_a_replica_on_a_full_disk_goes_on_serving_and_catches_up(
     space_id = await alice.space()
     await alice.message(space_id, "before")
     expect(await alice.messages(space_id), 200)
-    reader = someone_at(server)
+    reader = someone_at(server, timeout_s=2.0)
     reader.http.cookies = alice.http.cookies
 
     disk.fill()
     # The primary has room: what is written is kept, even where it cannot be shown yet.
     written = [await alice.message(space_id, f"{number} {'x' * 7000}") for number in range(30)]
-    for _ in range(3):
+    # The first read waits for what its reader wrote, as far as that goes; then all know that it does not come.
+    expect(await alice.messages(space_id), 200)
+    for _ in range(20):
         shown = await reader.all_messages(space_id)
         assert shown[0]["content"] == "before"
         assert shown[1:] == written[: len(shown) - 1]

@@ -240,6 +240,7 @@ async def test_a_write_lost_on_the_way_back_is_repeated_once(deployment: Deploym
     async with Participant(deployment.server.url) as alice:
         await alice.sign_up()
         space_id = await alice.space()
+        expect(await alice.messages(space_id), 200)
         key = new_key()
         # Long enough on the way for the answer to be cut off after the request has arrived.
         deployment.wire.set_delay(300)
