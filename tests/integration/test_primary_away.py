@@ -120,6 +120,8 @@ async def test_reads_go_on_and_writes_say_so_until_the_primary_is_back(
         await alice.sign_up()
         space_id = await alice.space()
         await alice.message(space_id, "before")
+        # Once what she wrote has arrived here, there is nothing that her reads would wait for.
+        expect(await alice.messages(space_id), 200)
         before = await _loop_lag_max_s(alice)
         reader.http.cookies = alice.http.cookies
         key = new_key()
