@@ -155,7 +155,7 @@ def test_a_primary_without_our_schema(server: Server, sqld: Sqld) -> None:
 
 
 @pytest.mark.sqld
-@pytest.mark.parametrize("token", ["foreign", "expired", "garbage", "none"])
+@pytest.mark.parametrize("token", ["foreign", "expired"])
 def test_a_token_that_the_primary_refuses(
     token: str, server: Server, guarded_sqld: Sqld, start_server: StartServer
 ) -> None:
@@ -163,13 +163,11 @@ def test_a_token_that_the_primary_refuses(
     bad = {
         "foreign": TokenKey().mint(),
         "expired": guarded_sqld.key.mint(expires_in_s=-3600),
-        "garbage": "no token at all",
-        "none": "",
     }[token]
     server.settings = replica_settings(guarded_sqld.url, bad, primary__migrate=True)
     said = _refused_start(server, PRIMARY_REFUSED)
     assert "TURSO_AUTH_TOKEN" in said
-    assert not bad or bad not in said
+    assert bad not in said
 
     server.settings["primary.token"] = guarded_sqld.token
     server.start()
