@@ -86,7 +86,9 @@ class Report:
     def summary(self, *, idle_stall_ms: float) -> None:
         """Print all results of the run once more. `idle_stall_ms` is how late an idle process was woken meanwhile."""
         if self._watched:
-            print("\n== servers: memory, and the longest event-loop stall from their start to their end")
+            print(
+                "\n== servers: memory, and the longest event-loop stall from start to end (what else runs on their core included)"
+            )
             self.table(
                 ("at the end of", "app MB", "child MB", "longest stall ms"),
                 [
