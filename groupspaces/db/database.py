@@ -20,7 +20,6 @@ from groupspaces.settings import Settings
 from .batch import Batch, Row, Value, Written
 from .folder import DataFolder
 from .follower import Follower, Listener
-from .kept_reads import KeptReads
 from .reader import Reader
 from .standalone import Standalone
 from .status import Round, Status
@@ -43,7 +42,6 @@ class Database:
         self._folder = DataFolder(Path(settings.data.dir))
         self._reader = Reader(slow_query_ms=settings.log.slow_query_ms)
         self._follower = Follower(self._reader)
-        self._kept = KeptReads(self._reader, self._follower)
         self._sync_listeners: list[SyncListener] = []
         self._behind = self._mode_of(settings)
 
@@ -75,13 +73,6 @@ class Database:
         """Return the first row of a short indexed read, or None."""
         rows = await self._reader.rows(sql, params)
         return rows[0] if rows else None
-
-    async def read_kept(self, sql: str, params: tuple[Value, ...]) -> list[Row]:
-        """Run a short indexed read unless its answer is known from this very feed position.
-
-        For what each request asks, such as memberships; never for SQL whose answer depends on the time.
-        """
-        return await self._kept.rows(sql, params)
 
     async def read_slow(self, sql: str, params: Sequence[Value] = (), *, deadline_s: float) -> list[Row]:
         """Run a read that may take long, off the loop. Raises `Unavailable` (`READ_TOO_LONG`) at the deadline."""

@@ -38,9 +38,9 @@ class MemberOfSpace:
         return f"{self.role} of the space"
 
     async def check(self, ctx: Context) -> None:
-        """Raise NotFound for strangers and Forbidden for members of a lower role. One read, kept while the feed rests."""
-        rows: Any = await ctx.services.db.read_kept(ROLE_SQL, (ctx.params["space_id"], ctx.user_id))
-        require(rows[0][0] if rows else None, self.role)
+        """Raise NotFound for strangers and Forbidden for members of a lower role. One read."""
+        row: Any = await ctx.read_one(ROLE_SQL, (ctx.params["space_id"], ctx.user_id))
+        require(row[0] if row else None, self.role)
 
 
 def member(role: Role = "member") -> MemberOfSpace:
