@@ -31,9 +31,8 @@ class Bookmarks:
         self._db = db
         self._max_stale_s = max_stale_s
         self._written: dict[int, int] = {}
-        self._stuck_at_seq = (
-            -1
-        )  # where a courtesy was waited for in vain: nobody else need wait until we move on
+        # Where a courtesy was waited for in vain: nobody else need wait until we move on.
+        self._stuck_at_seq = -1
         db.subscribe(self._on_changes)
 
     def remember(self, user_id: int, seq: int) -> None:
