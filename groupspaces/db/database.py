@@ -109,7 +109,7 @@ class Database:
                 # The primary is there; fetching from it failed for the moment, as it does while it compacts its log.
                 await asyncio.sleep(min(_RETRY_S, max(0.0, remaining_s)))
                 continue
-            if found.primary_seq < seq:
+            if found.primary_seq is not None and found.primary_seq < seq:
                 raise Invalid(
                     "This bookmark is above anything that was ever written here.", code="UNKNOWN_BOOKMARK"
                 )

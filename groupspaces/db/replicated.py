@@ -132,7 +132,7 @@ class Replicated:
                 code="REPLICA_REBUILDING",
                 retry_after_s=3,
             ) from mismatch
-        self._replication.nudge()
+        self._replication.wrote(written.seq)
         return written
 
     async def read_primary(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:

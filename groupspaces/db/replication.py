@@ -42,6 +42,7 @@ class Replication:
         self._next: asyncio.Future[Round] | None = None
         self._runner: asyncio.Task[None] | None = None
         self._started_s = 0.0
+        self._written_seq = 0
         self._fresh_s = time.monotonic()
         self._fresh_at_ms: int | None = None
 
@@ -70,6 +71,11 @@ class Replication:
             # In a context of its own: what a round logs does not belong to the request that happened to start it.
             self._runner = asyncio.create_task(self._run(), name="replication rounds", context=Context())
         return await asyncio.shield(waiting)
+
+    def wrote(self, seq: int) -> None:
+        """Fetch our own write soon. Its batch asserted the lineage a moment ago: the next round need not ask again."""
+        self._written_seq = max(self._written_seq, seq)
+        self.nudge()
 
     def nudge(self) -> None:
         """Ask for a round soon and do not wait for it."""
@@ -103,14 +109,17 @@ class Replication:
 
     async def _round(self) -> Round:
         started_s, started_at_ms = time.monotonic(), self._clock.now_ms()
-        primary_seq = await self._primary_seq()
+        wanted_seq, primary_seq = self._written_seq, None
+        self._written_seq = 0
+        if wanted_seq <= self._follower.seq:
+            wanted_seq = primary_seq = await self._primary_seq()
         # A replica that needs rebuilding does so in its next sync, whether or not the feed moved.
-        if primary_seq != self._follower.seq or self._replica.state.rebuild_reason is not None:
+        if wanted_seq != self._follower.seq or self._replica.state.rebuild_reason is not None:
             synced = await self._replica.sync_now()
             if not synced.ok:
                 raise _not_synced(synced.error or "unknown")
             self._follower.advance()
-        if self._follower.seq >= primary_seq:
+        if self._follower.seq >= wanted_seq:
             self._fresh_s, self._fresh_at_ms = started_s, started_at_ms
         return Round(self._follower.seq, primary_seq, (time.monotonic() - started_s) * 1000)
 

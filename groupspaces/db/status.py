@@ -31,8 +31,11 @@ class Status(msgspec.Struct, frozen=True):
 
 
 class Round(msgspec.Struct, frozen=True):
-    """What one round of replication found: `primary_seq` is the primary's head at its start, `seq` ours at its end."""
+    """What one round of replication found: `seq` is our head at its end, `primary_seq` the primary's at its start.
+
+    `primary_seq` is None when it was not asked, because an own write had just told enough.
+    """
 
     seq: int
-    primary_seq: int
+    primary_seq: int | None
     duration_ms: float
