@@ -122,6 +122,26 @@ async def test_nothing_scrolls_sideways(house: House, viewport: dict[str, int]) 
             assert overflow <= 0, path
 
 
+@pytest.mark.parametrize("viewport", [NARROW, DESKTOP], ids=["narrow", "desk"])
+async def test_long_names_keep_to_their_line(house: House, viewport: dict[str, int]) -> None:
+    long_name = "Everybody who grows something on the roof of the old market hall"
+    space_id = await house.space(long_name, "Budi", name=long_name)
+    await house.say(space_id, "Budi", "Good morning")
+    person = await house.browser(long_name, viewport=viewport)
+    await open_page(person.page, f"/spaces/{space_id}", ".msg")
+    title = await person.page.locator(".head-name h1").bounding_box()
+    assert title
+    assert title["height"] < 40
+    assert title["x"] + title["width"] <= viewport["width"]
+    if viewport == DESKTOP:
+        sheet = await person.page.locator("main").bounding_box()
+        assert sheet
+        for link in await person.page.locator(".rail a").all():
+            box = await link.bounding_box()
+            assert box
+            assert box["x"] + box["width"] <= sheet["x"], "a link of the rail lies under the sheet"
+
+
 async def test_the_phone_has_one_pane_and_a_bar(house: House) -> None:
     space_id = await conversation(house)
     page = await house.chat("Alice", space_id, viewport=PHONE)
