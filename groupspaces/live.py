@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextvars import Context
 
-from .db.changes import FEED_RESET, SPACE, Change, change_of
+from .db.changes import FEED_RESET, FIRST_SQL, ROW, SPACE, Change, change_of
 from .db.database import Database
 from .errors import Invalid, TooMany, Unavailable
 from .live_stream import Event, Stream, event_frame, freshness_frame, reset_frame
@@ -35,11 +35,10 @@ _BREATHE_AFTER_S = 0.001
 _FRESHNESS_S = 5.0
 _FRESHNESS_CHECK_S = 1.0
 
-_RANGE_SQL = """
-SELECT seq, token, at_ms, actor_id, space_id, audience, kind, subject_id, data FROM change
+_RANGE_SQL = f"""
+SELECT {ROW} FROM change
 WHERE seq > ? AND seq <= ? AND (audience = 'space' OR audience = ?) ORDER BY seq LIMIT ?
 """
-_FIRST_SQL = "SELECT seq FROM change ORDER BY seq LIMIT 1"
 _HOLE_SQL = "SELECT 1 FROM lineage WHERE ended_seq < ? AND first_seq > ? LIMIT 1"
 
 _log = logging.getLogger("groupspaces.live")
@@ -292,7 +291,7 @@ class Hub:
             return True
         if await self._db.read(_HOLE_SQL, (seq, seq)):
             return False
-        first = await self._db.read(_FIRST_SQL)
+        first = await self._db.read(FIRST_SQL)
         return not first or int(str(first[0][0])) <= seq + 1
 
     def _reset_everybody(self) -> None:

@@ -29,9 +29,11 @@ NOBODY = "nobody"
 FEED_RESET = "feed.reset"
 
 _COLUMNS = "token, at_ms, actor_id, space_id, audience, kind, subject_id, data"
+# What `change_of` decodes.
+ROW = f"seq, {_COLUMNS}"
 INSERT_PREFIX = "INSERT INTO change"
 
-FEED_SQL = f"SELECT seq, {_COLUMNS} FROM change WHERE seq > ? ORDER BY seq LIMIT ?"
+FEED_SQL = f"SELECT {ROW} FROM change WHERE seq > ? ORDER BY seq LIMIT ?"
 HEAD_SQL = "SELECT seq, token FROM change ORDER BY seq DESC LIMIT 1"
 FIRST_SQL = "SELECT seq FROM change ORDER BY seq LIMIT 1"
 
