@@ -31,11 +31,11 @@ function Page({ path, query, status, user, error }) {
   if (status === "error") return html`<${NoAnswer} error=${error} />`;
   const invite = matchPath("/invite/:code", path);
   if (status === "in") {
-    if (invite) return html`<${AcceptInvite} key=${invite.code} code=${invite.code} query=${query} />`;
+    if (invite) return html`<${AcceptInvite} key=${invite.code} code=${invite.code} />`;
     if (path === "/sign-in" || path === "/sign-up") return html`<${Redirect} to=${signedInTarget(query)} />`;
     return html`<${Shell} key=${user.id} path=${path} user=${user} />`;
   }
-  if (invite) return html`<${AcceptInvite} key=${invite.code} code=${invite.code} query=${query} />`;
+  if (invite) return html`<${AcceptInvite} key=${invite.code} code=${invite.code} />`;
   if (path === "/sign-up") return html`<${SignUp} query=${query} />`;
   if (path === "/sign-in") return html`<${SignIn} query=${query} />`;
   return html`<${Redirect} to=${path === "/" ? "/sign-in" : `/sign-in?next=${encodeURIComponent(path)}`} />`;

@@ -27,6 +27,7 @@ export function startLive(user) {
     await loadSpaces();
     if (stopped) return;
     if (spaces.get().status === "error") {
+      noteLine(false);
       timer = setTimeout(begin, RETRY_START_MS);
       return;
     }

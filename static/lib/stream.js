@@ -6,6 +6,7 @@
 import { openEvents } from "./api.js";
 
 const SILENCE_MS = 40_000; // the server speaks every 15 s
+const OPENING_MS = 10_000; // a line that is not open by then will not be
 const FIRST_RETRY_MS = 400;
 const LONGEST_RETRY_MS = 15_000;
 
@@ -25,7 +26,8 @@ export function keepStream({ afterSeq, onEvent, onState, onRefused }) {
     connection = new AbortController();
     const own = connection;
     try {
-      const reader = await openEvents(position, own.signal);
+      const givenUp = setTimeout(() => own.abort(), OPENING_MS);
+      const reader = await openEvents(position, own.signal).finally(() => clearTimeout(givenUp));
       failures = 0;
       onState("open");
       await readEvents(reader, own, (event) => {

@@ -152,3 +152,12 @@ async def sign_up(page: Page, name: str, email: str) -> None:
     await page.get_by_label("Your name").fill(name)
     await page.get_by_label("E-mail").fill(email)
     await page.get_by_label("Password", exact=True).fill(PASSWORD)
+
+
+async def test_a_link_alone_joins_nobody(house: House) -> None:
+    space_id = await house.space("Alice")
+    code = await (await house.member("Alice")).invite(space_id)
+    person = await house.browser("Budi")
+    await person.page.goto(f"{house.server.url}/invite/{code}?join=yes")
+    await expect(person.page.get_by_role("button", name="Join Kebun Kota")).to_be_visible()
+    assert (await (await house.member("Budi")).get(f"/api/spaces/{space_id}")).status_code == 404

@@ -199,3 +199,19 @@ async def follows(page: Page, selector: str, *, messages_in_order: list[str]) ->
     box = await page.locator(selector).bounding_box()
     top, bottom = await above.bounding_box(), await below.bounding_box()
     return bool(box and top and bottom and top["y"] < box["y"] < bottom["y"])
+
+
+async def test_the_actions_of_a_message_are_reached_by_arrows(house: House) -> None:
+    space_id = await house.space("Alice")
+    await house.say(space_id, "Alice", "Mine")
+    page = await house.chat("Alice", space_id)
+    await messages(page, "Mine").focus()
+    await page.keyboard.press("Enter")
+    for label in ("Edit", "Copy the text", "Remove", "Edit"):
+        await expect(page.get_by_role("button", name=label, exact=True)).to_be_focused()
+        await page.keyboard.press("ArrowRight")
+    await page.keyboard.press("ArrowLeft")
+    await page.keyboard.press("ArrowLeft")
+    await expect(page.get_by_role("button", name="Remove", exact=True)).to_be_focused()
+    await page.keyboard.press("Escape")
+    await expect(messages(page, "Mine")).to_be_focused()

@@ -7,7 +7,7 @@ import { PasswordField, TextField } from "../../ui/TextField.js";
 import { usePaneHeading } from "../../ui/usePaneHeading.js";
 import { InviteCard, useInvite } from "../spaces/InviteCard.js";
 import { Door } from "./Door.js";
-import { signIn } from "./session.js";
+import { signIn, wishToJoin } from "./session.js";
 
 /** Sign in. With `?invite=CODE` the invite is joined afterwards, with `?next=PATH` that page opens. */
 export function SignIn({ query }) {
@@ -32,8 +32,9 @@ export function SignIn({ query }) {
     setBusy(true);
     setProblem(null);
     try {
+      if (code) wishToJoin(code);
       await signIn(email.trim(), password);
-      navigate(code ? `/invite/${encodeURIComponent(code)}?join=yes` : ownPath(query.get("next")), { replace: true });
+      navigate(code ? `/invite/${encodeURIComponent(code)}` : ownPath(query.get("next")), { replace: true });
     } catch (error) {
       setBusy(false);
       setProblem({ text: explain(error), field: error.code === "BAD_CREDENTIALS" ? "password" : null, error });

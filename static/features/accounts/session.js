@@ -45,3 +45,18 @@ export async function signOut() {
 onUnauthenticated(() => {
   if (session.get().status === "in") session.set({ status: "out", user: null });
 });
+
+// The invite that somebody chose to join by signing in. Kept here and not in the address: a link must not join anybody.
+let wishedInvite = null;
+
+/** Note that the invite shall be joined once its page opens. */
+export function wishToJoin(code) {
+  wishedInvite = code;
+}
+
+/** Tell, once, whether this invite was wished for. */
+export function takeWishToJoin(code) {
+  const wished = wishedInvite === code;
+  wishedInvite = null;
+  return wished;
+}

@@ -51,9 +51,21 @@ function UnreadLine({ line }) {
   return html`<div class="unread" role="separator" data-line="" aria-label=${words}><span>${words}</span></div>`;
 }
 
+/** A toolbar is one stop: arrows move between its buttons, Escape goes back to its message. */
+function moveInTools(event, buttons) {
+  if (event.key === "Escape") return focusMessage(event, event.target.closest("[data-id]"));
+  const forward = getComputedStyle(event.target).direction === "rtl" ? "ArrowLeft" : "ArrowRight";
+  const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  if (!step) return undefined;
+  event.preventDefault();
+  const at = buttons.indexOf(event.target.closest("button")) + (forward === "ArrowRight" ? step : -step);
+  return buttons.at(at % buttons.length).focus();
+}
+
 function moveByKey(event, messages, actions) {
   if (event.altKey || event.ctrlKey || event.metaKey || event.target.closest("a, input, textarea, [role=menu], .msg-tools")) {
-    if (event.key === "Escape" && event.target.closest(".msg-tools")) focusMessage(event, event.target.closest("[data-id]"));
+    const tools = event.target.closest(".msg-tools");
+    if (tools) moveInTools(event, [...tools.querySelectorAll("button")]);
     return;
   }
   const box = event.currentTarget;

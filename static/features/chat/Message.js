@@ -14,18 +14,19 @@ export class Message extends Component {
   }
 
   componentDidMount() {
-    this.markOwnMentions();
+    this.finishText();
   }
 
   componentDidUpdate() {
-    this.markOwnMentions();
+    this.finishText();
   }
 
-  /** The server's text is the same for everybody: which mention is ours is only known here. */
-  markOwnMentions() {
+  /** The server's text is the same for everybody: which mention is ours is only known here, and what scrolls here too. */
+  finishText() {
     const { my } = this.props;
     const mine = new Set([String(my.id), "all"]);
     for (const mention of this.text?.querySelectorAll(".mention") ?? []) mention.classList.toggle("mention-you", mine.has(mention.dataset.user));
+    for (const box of this.text?.querySelectorAll("pre, table") ?? []) if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
   }
 
   render({ message, name, my, isMine, isSent, isEditing, actions, mayRemove }) {

@@ -9,12 +9,12 @@ import { FieldError } from "../../ui/Field.js";
 import { LoadError } from "../../ui/LoadError.js";
 import { usePaneHeading } from "../../ui/usePaneHeading.js";
 import { Door } from "../accounts/Door.js";
-import { session } from "../accounts/session.js";
+import { session, takeWishToJoin } from "../accounts/session.js";
 import { InviteCard, useInvite } from "./InviteCard.js";
 import { putSpace } from "./spaces.js";
 
-/** The page behind an invite link. Signed out it leads through the door and back here with `?join=yes`. */
-export function AcceptInvite({ code, query }) {
+/** The page behind an invite link. Signed out it leads through the door, where "Sign in and join" is the consent. */
+export function AcceptInvite({ code }) {
   const { preview, error, retry } = useInvite(code);
   const isIn = useStore(session, (state) => state.status === "in");
   const [busy, setBusy] = useState(false);
@@ -32,7 +32,8 @@ export function AcceptInvite({ code, query }) {
       setProblem(failure);
     }
   };
-  const joinsByItself = Boolean(preview && isIn && query.get("join") === "yes");
+  const [wished] = useState(() => takeWishToJoin(code));
+  const joinsByItself = Boolean(preview && isIn && wished);
   useEffect(() => {
     if (joinsByItself) join();
   }, [joinsByItself]);

@@ -1,4 +1,4 @@
-import { html, useRef, useState } from "../../vendor/preact.js";
+import { html, useEffect, useRef, useState } from "../../vendor/preact.js";
 import { announce } from "../../lib/announce.js";
 import { Button } from "../../ui/Button.js";
 
@@ -7,7 +7,11 @@ const SHOWN_MS = 3000;
 /** A link to hand on, with a button that copies it. */
 export function CopyLink({ link, label, primary = false, focus = false }) {
   const field = useRef(null);
+  const row = useRef(null);
   const [copied, setCopied] = useState(false);
+  useEffect(() => {
+    if (focus) row.current.querySelector("button").focus();
+  }, [focus]);
   const copy = async () => {
     if (!(await copyText(link, field.current))) {
       announce("Copying is not allowed here. The link is selected: press Control C.", { urgent: true });
@@ -18,9 +22,9 @@ export function CopyLink({ link, label, primary = false, focus = false }) {
     setTimeout(() => setCopied(false), SHOWN_MS);
   };
   return html`
-    <div class="copy">
+    <div class="copy" ref=${row}>
       <input class="input" ref=${field} readonly aria-label=${label} value=${link} onFocus=${(event) => event.currentTarget.select()} />
-      <${Button} kind=${primary ? "primary" : ""} icon=${copied ? "check" : "copy"} onClick=${copy} data-autofocus=${focus ? "" : undefined}>
+      <${Button} kind=${primary ? "primary" : ""} icon=${copied ? "check" : "copy"} onClick=${copy}>
         ${copied ? "Copied" : "Copy"}<//>
     </div>`;
 }

@@ -1,6 +1,7 @@
 import { html, useEffect, useState } from "../../vendor/preact.js";
 import { explain } from "../../lib/problems.js";
 import { shortTime } from "../../lib/time.js";
+import { plural } from "../../lib/words.js";
 import { Button } from "../../ui/Button.js";
 import { LoadError } from "../../ui/LoadError.js";
 import { toast } from "../../ui/toasts.js";
@@ -37,7 +38,7 @@ export function InviteList({ space, made }) {
 }
 
 function facts(invite) {
-  const used = invite.max_uses === null ? `used ${invite.uses} times` : `${invite.uses} of ${invite.max_uses} used`;
+  const used = invite.max_uses === null ? `used ${plural(invite.uses, "time")}` : `${invite.uses} of ${invite.max_uses} used`;
   const until = invite.expires_at ? `until ${shortTime(invite.expires_at)}` : "does not expire";
   return `Joins as ${roleWord(invite.role)} · ${invite.uses === 0 && invite.max_uses === null ? "not used yet" : used} · ${until}`;
 }
