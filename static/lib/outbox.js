@@ -20,6 +20,10 @@ const LOCK = "gs.outbox";
  */
 export const outbox = createStore({ entries: [] });
 
+// What was taken back after an attempt that got no answer, by space: sent unchanged it goes under its old key, so that
+// the server, which may have it already, keeps one.
+const takenBack = new Map();
+
 let userId = null;
 let onSent = () => {};
 let running = false;
@@ -42,11 +46,15 @@ export function stopOutbox() {
   clearTimeout(wakeTimer);
   removeEventListener("storage", onOtherTab);
   userId = null;
+  takenBack.clear();
   outbox.set({ entries: [] });
 }
 
 export function enqueue(spaceId, content) {
-  const entry = { key: newKey(), spaceId, content, createdAt: Date.now(), attempts: 0, state: "sending", reason: null, messageId: null };
+  const earlier = takenBack.get(spaceId);
+  takenBack.delete(spaceId);
+  const key = earlier?.content === content ? earlier.key : newKey();
+  const entry = { key, spaceId, content, createdAt: Date.now(), attempts: 0, state: "sending", reason: null, messageId: null };
   keep(entry);
   outbox.set({ entries: [...outbox.get().entries, entry] });
   flush();
@@ -63,6 +71,7 @@ export function takeBack(key) {
   const entry = find(key);
   if (!entry || entry.state === "sending") return null;
   remove(key);
+  if (entry.attempts > 0) takenBack.set(entry.spaceId, entry);
   return entry.content;
 }
 

@@ -119,6 +119,30 @@ async def test_a_waiting_message_can_be_taken_back(house: House) -> None:
     assert await contents(await house.member("Citra"), space_id) == ["Said in time"]
 
 
+async def test_what_was_taken_back_although_the_server_has_it_is_stored_once(house: House) -> None:
+    space_id = await house.space("Citra")
+    person = await house.browser("Citra", f"/spaces/{space_id}")
+    person.expect_errors(NO_ANSWER)
+    page = person.page
+    await page.route("**/api/events*", lambda route: route.abort())
+
+    async def lose_the_answer(route: Route) -> None:
+        if route.request.method == "POST":
+            await route.fetch()
+            await route.abort()
+        else:
+            await route.continue_()
+
+    await page.route("**/api/spaces/*/messages", lose_the_answer)
+    await send(page, "Only once")
+    await messages(page, "Only once").get_by_role("button", name="Take back").click()
+    await page.unroute("**/api/spaces/*/messages")
+    await expect(composer(page)).to_have_value("Only once")
+    await composer(page).press("Enter")
+    await expect(messages(page, "Only once").get_by_text("Sent")).to_be_visible()
+    assert await contents(await house.member("Citra"), space_id) == ["Only once"]
+
+
 async def test_a_refused_message_says_why_and_can_be_sent_again(house: House) -> None:
     space_id = await house.space("Citra", "Budi")
     person = await house.browser("Budi", f"/spaces/{space_id}")
