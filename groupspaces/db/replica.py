@@ -66,16 +66,12 @@ class ReplicaState:
     """What the supervisor knows; others only read it."""
 
     generation: int = 0
-    last_ok_monotonic_s: float | None = None
     last_sync_at_ms: int | None = None
     last_sync_ms: float | None = None
     last_error: str | None = None
-    primary_reachable: bool = False
     syncs: int = 0
     failures: int = 0
-    child_starts: int = 0
     child_rss_kb: int = 0
-    bootstrapping: bool = False
     rebuild_reason: str | None = None
 
 
@@ -228,11 +224,9 @@ class Replica:
         state = self.state
         if state.last_error is not None:
             log(_log, logging.INFO, "replica syncs again", generation=state.generation)
-        state.last_ok_monotonic_s = started_s
         state.last_sync_at_ms = self._now_ms()
         state.last_sync_ms = (time.monotonic() - started_s) * 1000
         state.last_error = None
-        state.primary_reachable = True
         state.syncs += 1
         state.child_rss_kb = self._child.rss_kb if self._child else 0
         return SyncResult(None, changed, started_s, state.last_sync_ms, self._position[1], state.generation)
@@ -246,7 +240,6 @@ class Replica:
         if any(word in text for word in _DAMAGED) and state.rebuild_reason is None:
             state.rebuild_reason = f"the replica is damaged: {text}"
         state.last_error = text
-        state.primary_reachable = False
         state.failures += 1
         state.child_rss_kb = 0
         self._retry_at_s = time.monotonic() + self._backoff_s * random.uniform(0.5, 1)  # noqa: S311
@@ -283,7 +276,6 @@ class Replica:
     async def _fill_generation(self) -> None:
         """Copy everything into a new generation, check it, show it to readers and remove the old ones."""
         reason = self.state.rebuild_reason
-        self.state.bootstrapping = True
         await self._kill_child()
         number = self._generations.begin()
         try:
@@ -295,8 +287,6 @@ class Replica:
             await self._kill_child()
             self._generations.remove(number)
             raise
-        finally:
-            self.state.bootstrapping = False
         await self._serve(number)
         self.state.rebuild_reason = None
         self._generations.remove_others(number)
@@ -336,7 +326,6 @@ class Replica:
         return self._child
 
     async def _start_child(self) -> Child:
-        self.state.child_starts += 1
         give_up_at_s = time.monotonic() + _ORPHAN_TIMEOUT_S
         while True:
             try:

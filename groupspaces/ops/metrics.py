@@ -145,12 +145,11 @@ class _ApplicationCollector(Collector):
         )
         if status.mode == "standalone":
             return
-        if status.lag_ms is not None:
-            yield _gauge(
-                "replica_lag_seconds",
-                "Time since the replica was last known equal to the primary.",
-                status.lag_ms / 1000,
-            )
+        yield _gauge(
+            "replica_lag_seconds",
+            "Time since the replica was last known equal to the primary.",
+            status.lag_ms / 1000,
+        )
         yield _gauge(
             "replica_generation",
             "Number of the replica in use; it grows with every rebuild.",

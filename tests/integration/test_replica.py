@@ -41,10 +41,8 @@ async def test_a_replica_follows_its_primary(primary: Sqld, tmp_path: Path) -> N
         idle = await instance.replica.sync_now()
         assert (idle.ok, idle.changed) == (True, False)
         state = instance.replica.state
-        assert state.primary_reachable
         assert state.last_error is None
         assert state.child_rss_kb > 1_000
-        assert state.last_ok_monotonic_s == idle.started_s
         assert instance.results[-1] == idle
 
 
