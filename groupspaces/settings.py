@@ -34,9 +34,6 @@ REPLICA_NEEDS = (
 
 # Keys or whole sections that this version accepts and does not use.
 NOT_YET = {
-    "server.workers": "answers from one process",
-    "instance.region": "shows it nowhere yet",
-    "instance.url": "does not call its peers yet",
     "mail": "sends no mail yet",
     "files": "stores no files yet",
     "limits.redis_url": "counts requests in memory and does not use Redis yet",
@@ -91,6 +88,8 @@ class Replica(Section, frozen=True):
     token: Secret = ""
     interval_s: Annotated[float, Meta(ge=0.1, le=3600)] = 1
     idle_interval_s: Annotated[float, Meta(ge=0.1, le=3600)] = 60
+    jitter: Annotated[float, Meta(ge=0, le=0.5)] = 0.1
+    doorbell: bool = True
     timeout_s: Annotated[float, Meta(ge=0.1, le=600)] = 5
 
 
@@ -98,6 +97,8 @@ class Instance(Section, frozen=True):
     id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{0,64}$")] = ""
     region: Annotated[str, Meta(max_length=64)] = ""
     url: Text = ""
+    heartbeat_s: Annotated[float, Meta(ge=0.1, le=3600)] = 60
+    idle_heartbeat_s: Annotated[float, Meta(ge=0.1, le=3600)] = 300
 
 
 class Auth(Section, frozen=True):
@@ -409,6 +410,10 @@ def _contradictions(settings: Settings, problems: list[str]) -> Iterator[str]:
         yield REPLICA_NEEDS
     if settings.mode == "standalone" and settings.replica.url and "primary.url" not in refused:
         yield "replica.url needs primary.url: without a primary there is nothing to write to"
+    if settings.replica.idle_interval_s < settings.replica.interval_s:
+        yield "replica.idle_interval_s must not be below replica.interval_s: nobody would wait longer than when people are there"
+    if settings.instance.idle_heartbeat_s < settings.instance.heartbeat_s:
+        yield "instance.idle_heartbeat_s must not be below instance.heartbeat_s"
 
 
 def _named(setting: KnownSetting, given: Given) -> str:

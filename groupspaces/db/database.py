@@ -19,7 +19,7 @@ from groupspaces.settings import Settings
 
 from .batch import Batch, Row, Value, Written
 from .folder import DataFolder
-from .follower import Follower, Listener
+from .follower import Follower, Head, Listener
 from .reader import Reader
 from .standalone import Standalone
 from .status import Round, Status
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _RETRY_S = 0.1
 
 SyncListener = Callable[[float, bool], None]
+WriteListener = Callable[[int], None]
 
 
 class Database:
@@ -43,6 +44,7 @@ class Database:
         self._reader = Reader(slow_query_ms=settings.log.slow_query_ms)
         self._follower = Follower(self._reader)
         self._sync_listeners: list[SyncListener] = []
+        self._write_listeners: list[WriteListener] = []
         self._behind = self._mode_of(settings)
 
     async def open(self) -> None:
@@ -84,7 +86,11 @@ class Database:
         Raises the batch's own `AppError`s, `ConstraintViolation`, or `Unavailable`: then nothing was written, unless its
         detail says that the outcome is unknown.
         """
-        return await self._behind.write(batch)
+        written = await self._behind.write(batch)
+        if written.seq:
+            for listener in self._write_listeners:
+                listener(written.seq)
+        return written
 
     async def read_primary(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:
         """Read where writes go: one round trip in replica mode. Raises `Unavailable`."""
@@ -121,6 +127,25 @@ class Database:
     async def sync(self) -> Round:
         """Run one replication round (standalone: nothing to do). Raises `Unavailable` when the primary is away."""
         return await self._behind.sync()
+
+    def sync_soon(self, seq: int = 0, heads: Sequence[Head] = ()) -> None:
+        """Fetch soon without waiting: somebody says that the primary has `seq`.
+
+        `heads` are positions with their tokens that the primary was seen to have when it issued `seq`.
+        """
+        self._behind.sync_soon(seq, heads)
+
+    def heads(self) -> Sequence[Head]:
+        """Return the newest positions of the local feed with their tokens, oldest first; the last is where we stand."""
+        return self._follower.heads
+
+    def epoch(self) -> int:
+        """Return the epoch of the local history. Raises `Unavailable` when the file cannot be read."""
+        return self._follower.epoch()
+
+    def subscribe_writes(self, listener: WriteListener) -> None:
+        """Tell `listener` the position of each write that this process committed, on the loop."""
+        self._write_listeners.append(listener)
 
     def subscribe(self, listener: Listener) -> None:
         """Tell `listener` of every change, on the loop and in feed order, before the writer's await returns."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 
 import apsw
@@ -19,6 +20,9 @@ from .changes import FEED_RESET, FEED_SQL, HEAD_SQL, NOBODY, Change, change_of
 from .reader import Reader
 
 Listener = Callable[[Sequence[Change]], None]
+Head = tuple[int, str]  # a position with its token
+
+_HEADS_KEPT = 32
 
 _log = logging.getLogger("groupspaces.db")
 
@@ -37,6 +41,7 @@ class Follower:
         self._retry: asyncio.TimerHandle | None = None
         self.seq = 0
         self.token = ""
+        self.heads: deque[Head] = deque(maxlen=_HEADS_KEPT)
 
     def subscribe(self, listener: Listener) -> None:
         """Tell `listener` of every change from now on."""
@@ -45,12 +50,15 @@ class Follower:
     def start(self) -> None:
         """Take the file's head as our position without telling anybody: nothing was derived from the feed yet."""
         self.seq, self.token = self._head()
+        self.heads.clear()
+        self.heads.append((self.seq, self.token))
 
     def advance(self) -> None:
         """Tell of everything after our position. A file that cannot be read now is tried again shortly."""
         try:
             while changes := self._read_page():
                 self.seq, self.token = changes[-1].seq, changes[-1].token
+                self.heads.extend((change.seq, change.token) for change in changes[-_HEADS_KEPT:])
                 self._tell(changes)
         except (apsw.BusyError, Unavailable):
             if self._retry is None or self._retry.when() < asyncio.get_running_loop().time():

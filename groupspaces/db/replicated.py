@@ -23,7 +23,7 @@ from . import migrate
 from .batch import Batch, Row, Statement, Value, Written
 from .changes import HEAD_SQL, NOBODY, record_if_changed
 from .folder import DataFolder
-from .follower import Follower
+from .follower import Follower, Head
 from .reader import Reader, quick_check, read_once
 from .remote_primary import LineageMismatch, RemotePrimary
 from .replica import GenerationRefused, Replica, ReplicaUnavailable
@@ -151,6 +151,10 @@ class Replicated:
         except (TimeoutError, Unavailable):
             return False
         return True
+
+    def sync_soon(self, seq: int, heads: Sequence[Head]) -> None:
+        """Have a round soon: somebody says that there is news."""
+        self._replication.told(seq, heads)
 
     def status(self, now_ms: int) -> Status:
         """Describe replica and primary."""

@@ -12,13 +12,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from contextvars import Context
 
 from groupspaces.clock import Clock
 from groupspaces.errors import Unavailable
 from groupspaces.logging_context import log
 
-from .follower import Follower
+from .follower import Follower, Head
 from .hrana import PrimaryError
 from .remote_primary import LineageMismatch, RemotePrimary
 from .replica import Replica
@@ -76,6 +77,11 @@ class Replication:
         """Fetch our own write soon. Its batch asserted the lineage a moment ago: the next round need not ask again."""
         self._written_seq = max(self._written_seq, seq)
         self.nudge()
+
+    def told(self, seq: int, heads: Sequence[Head]) -> None:
+        """Fetch soon what another instance wrote, unless it is here already."""
+        if seq > self._follower.seq:
+            self.nudge()
 
     def nudge(self) -> None:
         """Ask for a round soon and do not wait for it."""

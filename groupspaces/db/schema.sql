@@ -148,3 +148,39 @@ CREATE TABLE mention (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX mention_by_message ON mention (message_id, user_id);
+
+CREATE TABLE instance (
+  id TEXT PRIMARY KEY,
+  boot TEXT NOT NULL,
+  url TEXT NOT NULL,
+  packed TEXT NOT NULL,
+  seen_at_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE lease (
+  name TEXT PRIMARY KEY,
+  holder TEXT NOT NULL,
+  number INTEGER NOT NULL,
+  expires_at_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE tuning (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  instance_id TEXT NOT NULL,
+  key TEXT NOT NULL,
+  value TEXT NOT NULL,
+  actor_id INTEGER REFERENCES user (id),
+  at_ms INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX tuning_by_key ON tuning (key, instance_id, id);
+
+CREATE TABLE audit (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  at_ms INTEGER NOT NULL,
+  actor_id INTEGER REFERENCES user (id),
+  instance_id TEXT NOT NULL,
+  action TEXT NOT NULL,
+  subject TEXT NOT NULL,
+  data TEXT NOT NULL
+) STRICT;

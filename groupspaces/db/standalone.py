@@ -10,7 +10,7 @@ from groupspaces.logging_context import log
 from . import migrate
 from .batch import Batch, Row, Value, Written
 from .folder import DataFolder
-from .follower import Follower
+from .follower import Follower, Head
 from .local_primary import LocalPrimary
 from .reader import Reader
 from .status import Round, Status
@@ -60,6 +60,9 @@ class Standalone:
     async def catch_up(self) -> bool:
         """Nothing can be new."""
         return False
+
+    def sync_soon(self, seq: int, heads: Sequence[Head]) -> None:
+        """Nothing can be fetched."""
 
     def status(self, now_ms: int) -> Status:
         """Describe the file: never behind."""

@@ -33,6 +33,8 @@ __all__ = ["Context", "Principal", "Services", "Sessions"]
 
 Part = TypeVar("Part")
 
+LOCAL_OPERATOR = "groupspaces.local_operator"  # in the scope: the call came through the data folder's socket
+
 
 @dataclass(frozen=True, slots=True)
 class Services:
@@ -76,6 +78,11 @@ class Context:
         if self.principal is None:
             raise Unauthenticated("Sign in first.")
         return self.principal.user_id
+
+    @property
+    def is_local_operator(self) -> bool:
+        """True for a call through the socket in the data folder: whoever may open that owns the machine's data."""
+        return LOCAL_OPERATOR in self.scope
 
     @property
     def now_ms(self) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from groupspaces.errors import Unauthenticated
+from groupspaces.errors import Forbidden, Unauthenticated
 
 from .context import Context
 from .decoding import require_closed
@@ -52,8 +52,22 @@ class _SignedIn:
             raise Unauthenticated("Sign in first.")
 
 
+@dataclass(frozen=True, slots=True)
+class _Operator:
+    name: str = "operator"
+
+    async def check(self, ctx: Context) -> None:
+        if ctx.is_local_operator:
+            return
+        if ctx.principal is None:
+            raise Unauthenticated("Sign in first.")
+        if not ctx.principal.is_operator:
+            raise Forbidden("Only operators of this deployment may do this.", code="OPERATOR_ONLY")
+
+
 PUBLIC: Access = _Public()
 SIGNED_IN: Access = _SignedIn()
+OPERATOR: Access = _Operator()
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,9 +163,9 @@ def test_aliases_of_settings_that_wait_for_a_feature_are_admitted() -> None:
 
 
 def test_a_setting_that_waits_is_not_mentioned_with_its_default() -> None:
-    assert unused(load({"GROUPSPACES__SERVER__WORKERS": "1", "EMAIL_SERVER_PORT": "587"})) == []
-    assert unused(load({"GROUPSPACES__SERVER__WORKERS": "2"})) == [
-        "server.workers is set, but this version answers from one process"
+    assert unused(load({"GROUPSPACES__BACKUP__KEEP": "7", "EMAIL_SERVER_PORT": "587"})) == []
+    assert unused(load({"GROUPSPACES__BACKUP__KEEP": "2"})) == [
+        "backup.keep is set, but this version makes no scheduled backups yet"
     ]
 
 
