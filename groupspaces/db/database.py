@@ -108,7 +108,7 @@ class Database:
             if remaining_s <= 0:
                 raise _not_here_yet()
             try:
-                found = await asyncio.wait_for(self._behind.sync(), remaining_s)
+                found = await asyncio.wait_for(self._behind.sync(force=False), remaining_s)
             except (TimeoutError, Unavailable) as error:
                 if self.status().primary == "unreachable":
                     raise _not_here_yet() from error
@@ -124,9 +124,16 @@ class Database:
         """Look again: finish a sync that started after this call. False when that cannot bring anything new."""
         return await self._behind.catch_up()
 
-    async def sync(self) -> Round:
-        """Run one replication round (standalone: nothing to do). Raises `Unavailable` when the primary is away."""
-        return await self._behind.sync()
+    async def sync(self, *, force: bool = False) -> Round:
+        """Run one replication round (standalone: nothing to do). Raises `Unavailable` when the primary is away.
+
+        With `force`, fetch also when the feed has not moved: what is never recorded in it may have.
+        """
+        return await self._behind.sync(force=force)
+
+    def known_equal(self, seq: int, started_s: float, started_at_ms: int) -> None:
+        """Count as fresh since a write that began then (monotonic, and Unix ms) and found the primary's feed at `seq`."""
+        self._behind.known_equal(seq, started_s, started_at_ms)
 
     def sync_soon(self, seq: int = 0, heads: Sequence[Head] = ()) -> None:
         """Fetch soon without waiting: somebody says that the primary has `seq`.

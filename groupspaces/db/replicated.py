@@ -132,17 +132,22 @@ class Replicated:
                 code="REPLICA_REBUILDING",
                 retry_after_s=3,
             ) from mismatch
-        self._replication.wrote(written.seq)
+        if written.seq:
+            self._replication.wrote(written.seq)
         return written
 
     async def read_primary(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:
         """Read at the primary: one round trip."""
         return await self._remote.read(sql, params)
 
-    async def sync(self) -> Round:
+    async def sync(self, *, force: bool) -> Round:
         """Run a round; before it, make up for what could not be agreed at start."""
         await self._be_prepared()
-        return await self._replication.sync()
+        return await self._replication.sync(force=force)
+
+    def known_equal(self, seq: int, started_s: float, started_at_ms: int) -> None:
+        """Take note that the primary was at `seq` then."""
+        self._replication.known_equal(seq, started_s, started_at_ms)
 
     async def catch_up(self) -> bool:
         """Run a round, so that a second look sees what was just made elsewhere."""

@@ -44,6 +44,7 @@ class Replication:
         self._runner: asyncio.Task[None] | None = None
         self._started_s = 0.0
         self._written_seq = 0
+        self._forced = False
         self._fresh_s = time.monotonic()
         self._fresh_at_ms: int | None = None
 
@@ -57,12 +58,14 @@ class Replication:
         """Milliseconds since then, or since the start, by a monotonic clock."""
         return int((time.monotonic() - self._fresh_s) * 1000)
 
-    async def sync(self) -> Round:
+    async def sync(self, *, force: bool = False) -> Round:
         """Wait for a round that starts after this call.
 
+        With `force` it fetches also when the feed has not moved: what is never recorded in it may have.
         Raises `Unavailable` when the primary cannot be reached, refuses us, or has another history (the replica is then
         being rebuilt).
         """
+        self._forced = self._forced or force
         if self._next is None:
             self._next = asyncio.get_running_loop().create_future()
             # Waiters may all have gone by the time it ends; nobody then looks at a failure, and that is fine.
@@ -77,6 +80,11 @@ class Replication:
         """Fetch our own write soon. Its batch asserted the lineage a moment ago: the next round need not ask again."""
         self._written_seq = max(self._written_seq, seq)
         self.nudge()
+
+    def known_equal(self, seq: int, started_s: float, started_at_ms: int) -> None:
+        """Count as fresh since then: the primary, whose history is ours, was at `seq` at that time or later."""
+        if seq <= self._follower.seq and started_s > self._fresh_s:
+            self._fresh_s, self._fresh_at_ms = started_s, started_at_ms
 
     def told(self, seq: int, heads: Sequence[Head]) -> None:
         """Fetch soon what another instance wrote, unless it is here already."""
@@ -117,16 +125,16 @@ class Replication:
         started_s, started_at_ms = time.monotonic(), self._clock.now_ms()
         wanted_seq, primary_seq = self._written_seq, None
         self._written_seq = 0
+        forced, self._forced = self._forced, False
         if wanted_seq <= self._follower.seq:
             wanted_seq = primary_seq = await self._primary_seq()
         # A replica that needs rebuilding does so in its next sync, whether or not the feed moved.
-        if wanted_seq != self._follower.seq or self._replica.state.rebuild_reason is not None:
+        if forced or wanted_seq != self._follower.seq or self._replica.state.rebuild_reason is not None:
             synced = await self._replica.sync_now()
             if not synced.ok:
                 raise _not_synced(synced.error or "unknown")
             self._follower.advance()
-        if self._follower.seq >= wanted_seq:
-            self._fresh_s, self._fresh_at_ms = started_s, started_at_ms
+        self.known_equal(wanted_seq, started_s, started_at_ms)
         return Round(self._follower.seq, primary_seq, (time.monotonic() - started_s) * 1000)
 
     async def _primary_seq(self) -> int:

@@ -53,9 +53,12 @@ class Standalone:
         """Read behind every queued write."""
         return await self._primary.read(sql, params)
 
-    async def sync(self) -> Round:
+    async def sync(self, *, force: bool) -> Round:
         """Return our own position: there is nothing to fetch."""
         return Round(self._follower.seq, self._follower.seq, 0.0)
+
+    def known_equal(self, seq: int, started_s: float, started_at_ms: int) -> None:
+        """It always is."""
 
     async def catch_up(self) -> bool:
         """Nothing can be new."""
