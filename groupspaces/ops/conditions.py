@@ -1,0 +1,84 @@
+"""Conditions: what is wrong right now, since when, and in words an operator can act on.
+
+Owns the list of conditions this version knows and which of them are active. Parts set theirs as often as they like;
+only changes count: each is logged once. Some concern one thing of many and carry its name: `job_failed:retention`.
+Names and times are public (health shows them); details are for operators. Never decides what to do about one.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+
+import msgspec
+
+from groupspaces.clock import Clock
+from groupspaces.logging_context import log
+
+_log = logging.getLogger("groupspaces.conditions")
+
+# What comes before the colon of a name → what it means.
+TITLES = {
+    "primary_unreachable": "The primary cannot be reached: people can read, and nothing can be saved.",
+    "replica_behind": "This instance has not been equal to the primary for too long.",
+    "replica_rebuilding": "This instance is fetching a new copy of all data and serves the old one meanwhile.",
+    "job_failed": "The newest run of a job failed.",
+    "doorbell_failing": "Another instance does not answer when it is told of changes.",
+    "instance_id_taken": "Another server uses this instance's id: give each its own instance.id and data folder.",
+    "clock_skew": "This machine's clock differs from the primary's.",
+    "peer_silent": "An instance of the fleet has not been heard of.",
+}
+_LIMIT = 200
+_DETAIL_CHARS = 500
+_SUBJECT_CHARS = 64
+
+
+class Condition(msgspec.Struct, frozen=True):
+    """One thing that is wrong: `since_ms` is when it was first seen, by this machine's clock."""
+
+    name: str
+    title: str
+    since_ms: int
+    detail: str
+
+
+class Conditions:
+    """What is wrong at this instance. For the event loop alone."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._active: dict[str, Condition] = {}
+
+    def set(self, name: str, active: bool, detail: str = "") -> None:
+        """Say that a condition holds or does not; `name` is a key of TITLES, or one with `:` and the thing it concerns.
+
+        While it holds its time stays and its detail follows. Raises KeyError for a kind that TITLES does not know.
+        """
+        kind, _, subject = name.partition(":")
+        title = TITLES[kind]
+        name = f"{kind}:{subject[:_SUBJECT_CHARS]}" if subject else kind
+        before = self._active.get(name)
+        if not active:
+            if before is not None:
+                del self._active[name]
+                lasted_ms = max(0, self._clock.now_ms() - before.since_ms)
+                log(_log, logging.INFO, "condition over", condition=name, lasted_ms=lasted_ms)
+            return
+        detail = detail[:_DETAIL_CHARS]
+        if before is None:
+            if len(self._active) >= _LIMIT:
+                return
+            log(_log, logging.WARNING, "condition", condition=name, detail=detail)
+        since_ms = self._clock.now_ms() if before is None else before.since_ms
+        self._active[name] = Condition(name, title, since_ms, detail)
+
+    def active(self) -> list[Condition]:
+        """List what is wrong, the longest first."""
+        return sorted(self._active.values(), key=lambda condition: (condition.since_ms, condition.name))
+
+    def withdraw(self, kind: str, *, besides: Collection[str] = ()) -> None:
+        """End all conditions of one kind whose subject is not in `besides`, such as of peers that are gone for good."""
+        for name in [*self._active]:
+            known_kind, _, subject = name.partition(":")
+            if known_kind == kind and subject not in besides:
+                self.set(name, active=False)
