@@ -30,6 +30,8 @@ from tests.support.process import Process, clean_environment
 Mode = Literal["pass", "blackhole", "reset", "http_503", "http_400"]
 
 CHUNK_BYTES = 65_536
+# The end of a request's first line; clients send their heads in one piece.
+_REQUEST = b" HTTP/1.1\r\n"
 ANSWERS: dict[Mode, bytes] = {
     "http_503": b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbusy",
     "http_400": b"HTTP/1.1 400 Bad Request\r\nContent-Length: 4\r\nConnection: close\r\n\r\nwhat",
@@ -38,10 +40,11 @@ ANSWERS: dict[Mode, bytes] = {
 
 @dataclasses.dataclass(frozen=True)
 class Traffic:
-    """What has passed since the start."""
+    """What has passed since the start. `requests` counts the heads of HTTP requests."""
 
     connections: int
     open_connections: int
+    requests: int
     bytes_up: int
     bytes_down: int
 
@@ -121,6 +124,7 @@ class _Wire:
         self.one_way_s = one_way_s
         self.mode: Mode = "pass"
         self.connections = 0
+        self.requests = 0
         self.bytes = {"up": 0, "down": 0}
         self.open: set[asyncio.StreamWriter] = set()
 
@@ -133,6 +137,7 @@ class _Wire:
         return {
             "connections": self.connections,
             "open_connections": len(self.open),
+            "requests": self.requests,
             "bytes_up": self.bytes["up"],
             "bytes_down": self.bytes["down"],
         }
@@ -185,6 +190,7 @@ class _Wire:
             if self.mode != "pass":
                 continue
             self.bytes[direction] += len(chunk)
+            self.requests += chunk.count(_REQUEST) if direction == "up" else 0
             due_s = max(loop.time(), ready_at_s) + self.one_way_s
             last_due_s = max(due_s, last_due_s + 1e-6)
             loop.call_at(last_due_s, _deliver, writer, chunk)
