@@ -1,0 +1,205 @@
+"""An instance that is behind lets nobody write what they may write no more.
+
+For every operation that writes: what its caller's right rests on is taken away at `a`, and the call made at `b`, whose replica still
+says yes. The operations come from the table the server is made of; one that says nowhere what it rests on fails here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+import pytest_asyncio
+
+from groupspaces.app import operations
+from groupspaces.web.operations import Operation
+from tests.conftest import _STARTED
+from tests.features.stage import key_of
+from tests.support.client import expect, refused
+from tests.support.edge import Edge, Scene
+
+pytestmark = pytest.mark.sqld
+
+WRITES = [operation for operation in operations() if operation.method != "GET"]
+
+# These look like writes and leave the primary as it is, whoever calls.
+WRITE_NOTHING: set[str] = set()
+
+# What each kind of access rests on. Whatever else an operation's own rule needs is told in `ALSO`.
+RESTS_ON = {
+    "public": (),
+    "signed in": ("session", "account"),
+    "member of the space": ("session", "account", "membership", "space"),
+    "admin of the space": ("session", "account", "membership", "space", "role"),
+    "owner of the space": ("session", "account", "membership", "space", "role"),
+    "operator": ("session", "account", "operator"),
+}
+# Access that says nothing of what a call is about leaves it to the operation: it must be here, if with nothing.
+SAYS_LITTLE = ("public", "signed in")
+ALSO: dict[str, tuple[str, ...]] = {
+    "POST /api/auth/sign-up": ("invite",),
+    "POST /api/auth/sign-in": ("account",),
+    "POST /api/auth/sign-out": (),
+    "DELETE /api/auth/sessions/{session_id}": ("other session",),
+    "PATCH /api/users/me": (),
+    "POST /api/spaces": (),
+    "POST /api/spaces/{space_id}/join": ("publicity", "space"),
+    "PATCH /api/spaces/{space_id}/members/{user_id}": ("other member",),
+    "DELETE /api/spaces/{space_id}/members/{user_id}": ("role", "other member"),
+    "DELETE /api/spaces/{space_id}/invites/{code}": (),
+    "POST /api/invites/{code}/accept": ("invite", "inviter", "space"),
+    "PATCH /api/messages/{message_id}": ("message",),
+}
+REFUSALS = {"session": (401,), "account": (401,), "role": (403,), "operator": (403,)}
+# Signing up needs no invite where everybody may; one that was given and is no good is a wrong field.
+INVALID = {("POST /api/auth/sign-up", "invite")}
+
+
+def rights(operation: Operation) -> tuple[str, ...]:
+    """Return everything that a call of this operation rests on."""
+    return RESTS_ON[operation.access.name] + ALSO.get(key_of(operation), ())
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def common_edge(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Edge]:
+    edge = Edge(tmp_path_factory.mktemp("edge"))
+    try:
+        yield await edge.open()
+    finally:
+        await edge.close()
+
+
+@pytest.fixture
+def edge(common_edge: Edge, request: pytest.FixtureRequest) -> Edge:
+    """The shared instances, with their logs in the report of a failure."""
+    request.node.stash.setdefault(_STARTED, []).extend(common_edge.processes)
+    return common_edge
+
+
+def test_every_write_says_what_it_rests_on() -> None:
+    missing = [
+        key_of(operation)
+        for operation in WRITES
+        if key_of(operation) not in WRITE_NOTHING
+        and (
+            operation.access.name not in RESTS_ON
+            or (operation.access.name in SAYS_LITTLE and key_of(operation) not in ALSO)
+        )
+    ]
+    assert missing == []
+    assert (ALSO.keys() | WRITE_NOTHING) <= {key_of(operation) for operation in WRITES}
+
+
+LOSSES = [
+    pytest.param(operation, right, id=f"{key_of(operation)}-{right}")
+    for operation in WRITES
+    if key_of(operation) not in WRITE_NOTHING and operation.access.name in RESTS_ON
+    for right in rights(operation)
+]
+
+
+@pytest.mark.parametrize(("operation", "right"), LOSSES)
+async def test_a_right_lost_elsewhere_writes_nothing_here(
+    edge: Edge, operation: Operation, right: str
+) -> None:
+    scene = await edge.scene(operation)
+    seq_before = await edge.bring_b_up(scene.actor)
+    give_back = await TAKE[right](edge, scene)
+    try:
+        before = edge.digests()
+        answer = await edge.call(operation, scene)
+        assert await edge.seq_at_b() == seq_before, "B has heard of it: nothing is shown by its refusal"
+        assert edge.digests() == before
+        statuses = (422,) if (key_of(operation), right) in INVALID else REFUSALS.get(right, (401, 403, 404))
+        assert refused(answer, answer.status_code)["status"] in statuses, answer.text
+    finally:
+        if give_back is not None:
+            edge.decree(give_back, scene.actor.here.id)
+
+
+@pytest.mark.parametrize("operation", WRITES, ids=key_of)
+async def test_the_same_call_is_fine_while_the_right_stands(edge: Edge, operation: Operation) -> None:
+    scene = await edge.scene(operation)
+    await edge.bring_b_up(scene.actor)
+    before = edge.digests()
+    answer = await edge.call(operation, scene)
+    expect(answer, operation.status)
+    assert (edge.digests() == before) == (key_of(operation) in WRITE_NOTHING)
+
+
+# --- what may be lost, and how; they return the SQL that gives back what the next test needs ---
+
+
+async def _end_session(edge: Edge, scene: Scene) -> None:
+    expect(await edge.person(scene).delete(f"/api/auth/sessions/{scene.actor.session_id}"), 204)
+
+
+async def _end_other_session(edge: Edge, scene: Scene) -> None:
+    expect(await scene.actor.here.delete(f"/api/auth/sessions/{scene.params['session_id']}"), 204)
+
+
+async def _suspend(edge: Edge, scene: Scene) -> str:
+    edge.decree("UPDATE user SET suspended_at_ms = 1 WHERE id = ?", scene.actor.here.id)
+    return "UPDATE user SET suspended_at_ms = NULL WHERE id = ?"
+
+
+async def _take_operator(edge: Edge, scene: Scene) -> str:
+    edge.decree("UPDATE user SET is_operator = 0 WHERE id = ?", scene.actor.here.id)
+    return "UPDATE user SET is_operator = 1 WHERE id = ?"
+
+
+async def _remove(edge: Edge, scene: Scene) -> None:
+    await _delete(scene, f"/members/{scene.actor.here.id}")
+
+
+async def _remove_other(edge: Edge, scene: Scene) -> None:
+    await _delete(scene, f"/members/{scene.target_id}")
+
+
+async def _delete_space(edge: Edge, scene: Scene) -> None:
+    await _delete(scene, "")
+
+
+async def _withdraw_invite(edge: Edge, scene: Scene) -> None:
+    await _delete(scene, f"/invites/{scene.params['code']}")
+
+
+async def _delete_message(edge: Edge, scene: Scene) -> None:
+    expect(await scene.founder.delete(f"/api/messages/{scene.params['message_id']}"), 204)
+
+
+async def _demote(edge: Edge, scene: Scene) -> None:
+    await _patch(scene, f"/members/{scene.actor.here.id}", {"role": "member"})
+
+
+async def _demote_inviter(edge: Edge, scene: Scene) -> None:
+    await _patch(scene, f"/members/{scene.target_id}", {"role": "owner"})
+    await _patch(scene, f"/members/{scene.founder.id}", {"role": "member"})
+
+
+async def _close_space(edge: Edge, scene: Scene) -> None:
+    await _patch(scene, "", {"visibility": "private"})
+
+
+async def _delete(scene: Scene, path: str) -> None:
+    expect(await scene.founder.delete(f"/api/spaces/{scene.params['space_id']}{path}"), 204)
+
+
+async def _patch(scene: Scene, path: str, body: dict[str, str]) -> None:
+    expect(await scene.founder.patch(f"/api/spaces/{scene.params['space_id']}{path}", body), 200)
+
+
+TAKE: dict[str, Callable[[Edge, Scene], Awaitable[str | None]]] = {
+    "session": _end_session,
+    "other session": _end_other_session,
+    "account": _suspend,
+    "operator": _take_operator,
+    "membership": _remove,
+    "role": _demote,
+    "space": _delete_space,
+    "publicity": _close_space,
+    "other member": _remove_other,
+    "message": _delete_message,
+    "invite": _withdraw_invite,
+    "inviter": _demote_inviter,
+}

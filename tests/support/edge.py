@@ -1,0 +1,218 @@
+"""Two instances of one primary, of which `b` fetches nothing by itself, and whatever an operation's call needs there.
+
+`Edge` keeps both running. Its `scene` makes, on `a`, what the paths of the operations name, and somebody who may call one of them;
+the same person at `b` is `actor.there`. What a person may do is told by the operation's access, never listed a second time.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import httpx2
+
+from groupspaces.web.operations import Operation
+from tests.features.stage import BODIES, key_of
+from tests.support.client import PASSWORD, Participant, expect
+from tests.support.fleet import replica_settings
+from tests.support.latency_proxy import LatencyProxy
+from tests.support.process import Process
+from tests.support.server import Server, Setting
+from tests.support.sqld import Sqld
+
+# Nothing is fetched unless a request needs it.
+STILL: Mapping[str, Setting] = {
+    "replica.interval_s": 3600,
+    "replica.idle_interval_s": 3600,
+    "replica.doorbell": False,
+    "instance.heartbeat_s": 3600,
+    "instance.idle_heartbeat_s": 3600,
+}
+
+# Who calls an operation that only asks for a session, or that its access alone does not tell.
+ACTING = {
+    "POST /api/spaces/{space_id}/join": "outsider",
+    "POST /api/invites/{code}/accept": "outsider",
+    "DELETE /api/spaces/{space_id}/members/{user_id}": "admin",
+}
+_PEOPLE = ("founder", "owner", "admin", "member", "target", "outsider")
+
+# Everything but what instances tell each other of themselves, which is no product of anybody's call.
+_DIGESTS_SQL = """
+SELECT name, sha3_query('SELECT * FROM "' || name || '"') FROM sqlite_schema
+WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name NOT LIKE 'libsql_%' AND name NOT IN ('instance', 'lease')
+ORDER BY name"""
+_TOLD_SQL = """
+INSERT INTO change (token, at_ms, actor_id, space_id, audience, kind, subject_id, data)
+VALUES (hex(randomblob(8)), unixepoch() * 1000, NULL, NULL, 'nobody', ?, ?, '{}')"""
+
+_addresses = (f"newcomer{number}@example.org" for number in itertools.count(1))
+
+
+@dataclass(frozen=True)
+class Actor:
+    """One person with one session, at `a` and at `b`."""
+
+    here: Participant
+    there: Participant
+    session_id: int
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What the paths of operations name, made a moment ago by `founder` and others."""
+
+    actor: Actor
+    founder: Participant
+    target_id: int
+    params: Mapping[str, Any]
+
+    def path(self, operation: Operation) -> str:
+        """Return the address of a call about this scene."""
+        return operation.path.format(**self.params)
+
+
+class Edge:
+    """A primary with `a`, which everybody uses, and `b`, whose writes and syncs go through wires of their own."""
+
+    def __init__(self, folder: Path, **settings: Setting) -> None:
+        self._stack = ExitStack()
+        self.primary = self._stack.enter_context(Sqld(folder / "primary")).start()
+        self.to_write = self._stack.enter_context(LatencyProxy(folder / "to-write", self.primary.port))
+        self.to_sync = self._stack.enter_context(LatencyProxy(folder / "to-sync", self.primary.port))
+        given = {name.replace("__", "."): value for name, value in settings.items()}
+        common = replica_settings(self.primary.url) | STILL | given
+        of_b = {"primary.url": self.to_write.url, "replica.url": self.to_sync.url}
+        self.a = self._stack.enter_context(Server(folder / "a", common))
+        self.b = self._stack.enter_context(Server(folder / "b", common | of_b))
+        for server in (self.a, self.b):
+            server.settings |= {"instance.id": server.folder.name, "instance.url": server.url}
+        self._people: dict[str, Participant] = {}
+        self._visitors: list[Participant] = []
+
+    @property
+    def processes(self) -> list[Process]:
+        """All of them, for the report of a failure."""
+        return [self.primary, self.to_write, self.to_sync, self.a, self.b]
+
+    async def open(self) -> Self:
+        """Start everything. The first account is the operator's, the others are nobody special."""
+        self.to_write.start()
+        self.to_sync.start()
+        self.a.start("--migrate")
+        self.b.start()
+        for name in ("operator", *_PEOPLE):
+            self._people[name] = await Participant(self.a.url).sign_up(name.title())
+        return self
+
+    async def close(self) -> None:
+        """Leave nothing running."""
+        for person in (*self._people.values(), *self._visitors):
+            await person.close()
+        self._stack.close()
+
+    # --- people and what they call ---
+
+    async def actor(self, name: str) -> Actor:
+        """Sign somebody in once more, at `a`."""
+        here = Participant(self.a.url)
+        self._visitors.append(here)
+        body = {"email": self._people[name].email, "password": PASSWORD}
+        session = expect(await here.post("/api/auth/sign-in", body), 200)["session"]
+        here.id, here.email = self._people[name].id, body["email"]
+        return Actor(here, here.at(self.b.url), session["id"])
+
+    def person(self, scene: Scene) -> Participant:
+        """Return the scene's actor with the session they have had from the start."""
+        return next(person for person in self._people.values() if person.id == scene.actor.here.id)
+
+    async def scene(self, operation: Operation, actor: Actor | None = None) -> Scene:
+        """Make everything that this call needs, at `a`; the actor has a session of their own unless one is given."""
+        name = acting(operation)
+        actor = actor or await self.actor(name)
+        founder, target = self._people["founder"], self._people["target"]
+        space_id = await founder.space(visibility="public")
+        await self._joins(target, space_id)
+        author = founder
+        if name in ("owner", "admin", "member"):
+            author = actor.here
+            await self._joins(author, space_id)
+            await self._gets(author, space_id, name)
+        message = await author.message(space_id, "hello")
+        return Scene(
+            actor,
+            founder,
+            target.id,
+            {
+                "space_id": space_id,
+                "message_id": message["id"],
+                "user_id": target.id,
+                "code": await founder.invite(space_id),
+                "session_id": (await self.actor(name)).session_id,
+            },
+        )
+
+    async def call(self, operation: Operation, scene: Scene) -> httpx2.Response:
+        """Call an operation as the scene's actor, at `b`."""
+        body = BODIES[key_of(operation)] if operation.body else None
+        if key_of(operation) == "POST /api/auth/sign-up":
+            body |= {"email": next(_addresses), "invite": scene.params["code"]}
+        if key_of(operation) == "POST /api/auth/sign-in":
+            body = {"email": scene.actor.here.email, "password": PASSWORD}
+        if key_of(operation) == "PUT /api/spaces/{space_id}/read":
+            body = {"message_id": scene.params["message_id"]}
+        return await scene.actor.there.http.request(operation.method, scene.path(operation), json=body)
+
+    async def _joins(self, person: Participant, space_id: int) -> None:
+        expect(await person.post(f"/api/spaces/{space_id}/join"), 200)
+
+    async def _gets(self, person: Participant, space_id: int, role: str) -> None:
+        if role != "member":
+            path = f"/api/spaces/{space_id}/members/{person.id}"
+            expect(await self._people["founder"].patch(path, {"role": role}), 200)
+
+    # --- the truth, and what b knows of it ---
+
+    def digests(self) -> dict[Any, Any]:
+        """Return a digest of each table at the primary."""
+        return {name: digest for name, digest in self.primary.execute(_DIGESTS_SQL)}
+
+    def head(self) -> int:
+        """Return the primary's feed position."""
+        return int(str(self.primary.execute("SELECT max(seq) FROM change")[0][0]))
+
+    def decree(self, sql: str, user_id: int) -> None:
+        """Change a row at the primary about a person, and say so in the feed."""
+        self.primary.execute(sql, [user_id])
+        self.primary.execute(_TOLD_SQL, ["user.decreed", user_id])
+
+    async def seq_at_b(self) -> int:
+        """Return the position that `b` has."""
+        health = expect(await self._people["outsider"].at(self.b.url).get("/api/health"), 200)
+        return int(health["replica"]["feed_seq"])
+
+    async def bring_b_up(self, actor: Actor) -> int:
+        """Let `b` fetch everything, the actor's session included, and return its position."""
+        answer = await actor.there.get("/api/users/me", gs_bookmark=str(self.head()))
+        expect(answer, 200)
+        return int(answer.headers["gs-feed-seq"])
+
+
+def acting(operation: Operation) -> str:
+    """Name who calls an operation: the least that its access lets in."""
+    access = operation.access.name
+    if key_of(operation) in ACTING:
+        return ACTING[key_of(operation)]
+    return access.removesuffix(" of the space") if access.endswith(" of the space") else _LEAST[access]
+
+
+_LEAST = {
+    "public": "outsider",
+    "signed in": "member",
+    "shares a space": "member",
+    "operator": "operator",
+}
