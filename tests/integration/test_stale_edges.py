@@ -7,11 +7,13 @@ says yes. The operations come from the table the server is made of; one that say
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 import pytest_asyncio
 
 from groupspaces.app import operations
+from groupspaces.features.spaces import api as spaces
 from groupspaces.web.operations import Operation
 from tests.conftest import _STARTED
 from tests.features.stage import key_of
@@ -102,7 +104,18 @@ LOSSES = [
 async def test_a_right_lost_elsewhere_writes_nothing_here(
     edge: Edge, operation: Operation, right: str
 ) -> None:
-    scene = await edge.scene(operation)
+    await _refused_without(right, edge, operation, await edge.scene(operation))
+
+
+@pytest.mark.parametrize("right", ["session", "account", "membership", "space"])
+async def test_nobody_leaves_what_they_are_not_in(edge: Edge, right: str) -> None:
+    scene = await edge.scene(spaces.get_space)  # a scene whose actor is a member
+    leaving = replace(scene, params={**scene.params, "user_id": scene.actor.here.id})
+    await _refused_without(right, edge, spaces.delete_member, leaving)
+
+
+async def _refused_without(right: str, edge: Edge, operation: Operation, scene: Scene) -> None:
+    """Take a right away at `a`, call at `b`, and see that nothing comes of it."""
     seq_before = await edge.bring_b_up(scene.actor)
     give_back = await TAKE[right](edge, scene)
     try:

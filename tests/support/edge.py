@@ -25,7 +25,7 @@ from tests.support.server import Server, Setting
 from tests.support.sqld import Sqld
 
 # Nothing is fetched unless a request needs it.
-STILL: Mapping[str, Setting] = {
+STILL: dict[str, Setting] = {
     "replica.interval_s": 3600,
     "replica.idle_interval_s": 3600,
     "replica.doorbell": False,
@@ -158,14 +158,8 @@ class Edge:
 
     async def call(self, operation: Operation, scene: Scene) -> httpx2.Response:
         """Call an operation as the scene's actor, at `b`."""
-        body = BODIES[key_of(operation)] if operation.body else None
-        if key_of(operation) == "POST /api/auth/sign-up":
-            body |= {"email": next(_addresses), "invite": scene.params["code"]}
-        if key_of(operation) == "POST /api/auth/sign-in":
-            body = {"email": scene.actor.here.email, "password": PASSWORD}
-        if key_of(operation) == "PUT /api/spaces/{space_id}/read":
-            body = {"message_id": scene.params["message_id"]}
-        return await scene.actor.there.http.request(operation.method, scene.path(operation), json=body)
+        there = scene.actor.there
+        return await there.http.request(operation.method, scene.path(operation), json=_body(operation, scene))
 
     async def _joins(self, person: Participant, space_id: int) -> None:
         expect(await person.post(f"/api/spaces/{space_id}/join"), 200)
@@ -179,7 +173,8 @@ class Edge:
 
     def digests(self) -> dict[Any, Any]:
         """Return a digest of each table at the primary."""
-        return {name: digest for name, digest in self.primary.execute(_DIGESTS_SQL)}
+        rows = self.primary.execute(_DIGESTS_SQL)
+        return {row[0]: row[1] for row in rows}
 
     def head(self) -> int:
         """Return the primary's feed position."""
@@ -208,6 +203,17 @@ def acting(operation: Operation) -> str:
     if key_of(operation) in ACTING:
         return ACTING[key_of(operation)]
     return access.removesuffix(" of the space") if access.endswith(" of the space") else _LEAST[access]
+
+
+def _body(operation: Operation, scene: Scene) -> Any:
+    if operation.body is None:
+        return None
+    key = key_of(operation)
+    return BODIES[key] | {
+        "POST /api/auth/sign-up": {"email": next(_addresses), "invite": scene.params["code"]},
+        "POST /api/auth/sign-in": {"email": scene.actor.here.email},
+        "PUT /api/spaces/{space_id}/read": {"message_id": scene.params["message_id"]},
+    }.get(key, {})
 
 
 _LEAST = {
