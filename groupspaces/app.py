@@ -26,10 +26,14 @@ from groupspaces.features.chat.pages import Pages
 from groupspaces.features.spaces import api as spaces
 from groupspaces.features.spaces import events as space_events
 from groupspaces.features.spaces import invites, members
+from groupspaces.identity import Identity, identify
 from groupspaces.live import Hub
 from groupspaces.ops import api as ops
-from groupspaces.ops import metrics
+from groupspaces.ops import fleet_api, metrics
+from groupspaces.ops.conditions import Conditions
 from groupspaces.ops.health import Lifecycle
+from groupspaces.ops.instances import Fleet
+from groupspaces.ops.load import LoadMeter
 from groupspaces.ops.metrics import Metrics
 from groupspaces.settings import Settings, ensure_secret
 from groupspaces.web import openapi, stream
@@ -46,7 +50,7 @@ from groupspaces.web.traffic import Traffic
 from scheduler.jobs import job_table
 from scheduler.scheduler import Scheduler
 
-FEATURES = (accounts, spaces, chat, stream, ops, metrics)
+FEATURES = (accounts, spaces, chat, stream, ops, fleet_api, metrics)
 EVENTS = (account_events, space_events, chat_events)
 
 
@@ -78,11 +82,23 @@ class Application:
             for noun, renderer in feature.renderers(db).items():
                 self._hub.render(noun, renderer)
         self._activity = Activity(on_arrival=self._somebody_arrived)
-        self._scheduler = Scheduler(job_table(db, settings, people_here=self._people_here))
+        identity = identify(settings)
+        traffic = Traffic()
+        conditions = Conditions(clock)
+        self._fleet = Fleet(
+            db,
+            identity,
+            settings,
+            clock,
+            conditions,
+            load=LoadMeter(traffic.total),
+            people_here=self._people_here,
+            open_streams=lambda: self._hub.open_streams,
+        )
+        self._scheduler = Scheduler(job_table(db, settings, self._fleet, people_here=self._people_here))
         rules = SignUpRules(
             settings.auth.sign_up, self.setup_code, functools.partial(invites.find_admission, db)
         )
-        traffic = Traffic()
         self._metrics = Metrics(db, self._hub, traffic)
         db.subscribe_syncs(lambda duration_s, ok: self._metrics.synced(duration_s, ok=ok))
         services = Services(
@@ -102,6 +118,9 @@ class Application:
                 SignUpRules: rules,
                 Lifecycle: self._lifecycle,
                 Metrics: self._metrics,
+                Identity: identity,
+                Conditions: conditions,
+                Fleet: self._fleet,
             },
         )
         client = ClientRoute(static_dir(), settings)
@@ -121,6 +140,7 @@ class Application:
     async def stop(self) -> None:
         """End jobs, then streams, then the database."""
         await self._scheduler.stop()
+        await self._fleet.leave()
         await self._hub.close()
         await self._metrics.loop_lag.close()
         await self._db.close()
@@ -133,6 +153,7 @@ class Application:
     def _somebody_arrived(self) -> None:
         if self._db.mode == "replica":
             self._scheduler.run_soon("replica_sync")
+            self._scheduler.run_soon("heartbeat")
 
 
 def _with_secret(settings: Settings) -> Settings:

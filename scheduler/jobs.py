@@ -7,13 +7,16 @@ from collections.abc import Callable
 from groupspaces.db.database import Database
 from groupspaces.db.retention import trim
 from groupspaces.errors import Unavailable
+from groupspaces.ops.instances import Fleet
 from groupspaces.settings import Settings
 from scheduler.scheduler import Job
 
 _RETENTION_INTERVAL_S = 3600.0
 
 
-def job_table(db: Database, settings: Settings, *, people_here: Callable[[], bool]) -> tuple[Job, ...]:
+def job_table(
+    db: Database, settings: Settings, fleet: Fleet, *, people_here: Callable[[], bool]
+) -> tuple[Job, ...]:
     """Return the jobs of one instance. `people_here` decides between the two sync intervals."""
 
     def sync_interval_s() -> float:
@@ -32,4 +35,5 @@ def job_table(db: Database, settings: Settings, *, people_here: Callable[[], boo
     jobs = [Job("retention", retention, lambda: _RETENTION_INTERVAL_S, first_delay_s=60.0)]
     if db.mode == "replica":
         jobs.append(Job("replica_sync", replica_sync, sync_interval_s))
+        jobs.append(Job("heartbeat", fleet.beat, fleet.interval_s))
     return tuple(jobs)

@@ -1,0 +1,413 @@
+"""The fleet: which instances there are, how they are, and which of them leads.
+
+Owns the table `instance` and the heartbeat: one batch, one round trip, no row of the feed. It writes this instance's packed row,
+claims or renews the leader's lease, and brings back the primary's clock and position and who else is there. Everything is shown
+from the local replica, by the primary's clock. Standalone there is one instance, which leads, and nothing is written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from groupspaces import __version__
+from groupspaces.clock import Clock
+from groupspaces.db.batch import Batch, Row, Statement, Written
+from groupspaces.db.changes import FEED_RESET, NOBODY, NOW_MS, Change, record, record_if_changed
+from groupspaces.db.database import Database
+from groupspaces.db.lease import Lease, LeaseLost
+from groupspaces.db.peers import Peer
+from groupspaces.errors import Unavailable
+from groupspaces.identity import Identity
+from groupspaces.logging_context import log
+from groupspaces.ops.conditions import Conditions
+from groupspaces.ops.load import Load, LoadMeter
+from groupspaces.settings import Settings
+from groupspaces.times import rfc3339
+
+_log = logging.getLogger("groupspaces.fleet")
+
+# In heartbeats of the instance in question: it promises in its row when the next one comes.
+LEASE_BEATS = 2.5
+SILENT_BEATS = 2.5
+GONE_BEATS = 10
+# More are not shown, and not rung.
+MAX_INSTANCES = 200
+
+# While the primary is away: an attempt fails at once and sends nothing.
+_RETRY_S = 2.0
+# `GET /api/ops/instances` fetches rows older than this first.
+_ROWS_MAX_AGE_S = 5.0
+_LEAVE_TIMEOUT_S = 1.0
+_SKEW_MAX_MS = 5_000
+
+_CHANGED = "instance.changed"
+_INTERVAL_MS = "(1000 * coalesce(json_extract(instance.packed, '$.interval_s'), 60))"
+_LEFT = "json_extract(instance.packed, '$.left') IS NOT NULL"
+
+# ?5 is 1 at the first beat of a boot: whoever starts last has the id. Later the row is ours only while nobody else took it, or
+# whoever did has fallen silent.
+_BEAT_SQL = f"""INSERT INTO instance (id, boot, url, packed, seen_at_ms) VALUES (?1, ?2, ?3, ?4, {NOW_MS})
+ON CONFLICT (id) DO UPDATE SET
+  boot = excluded.boot, url = excluded.url, packed = excluded.packed, seen_at_ms = excluded.seen_at_ms
+WHERE instance.boot = excluded.boot OR ?5 = 1 OR {_LEFT}
+   OR instance.seen_at_ms < {NOW_MS} - {SILENT_BEATS} * {_INTERVAL_MS}
+RETURNING 1"""
+_ROW_IS_OURS = "EXISTS (SELECT 1 FROM instance WHERE id = ?5 AND boot = ?6)"
+_PRIMARY_SQL = f"""SELECT {NOW_MS}, (SELECT max(seq) FROM change),
+  (SELECT holder FROM lease WHERE name = ? AND expires_at_ms > {NOW_MS})"""
+_PEERS_SQL = f"""SELECT id, boot, url, seen_at_ms < {{now}} - {SILENT_BEATS} * {_INTERVAL_MS} FROM instance
+WHERE id <> ? AND NOT {_LEFT} AND seen_at_ms >= {{now}} - {GONE_BEATS} * {_INTERVAL_MS}
+ORDER BY id LIMIT {MAX_INSTANCES}"""
+_LEAVE_SQL = "UPDATE instance SET packed = json_set(packed, '$.left', json('true')) WHERE id = ? AND boot = ?"
+_ROWS_SQL = f"SELECT id, boot, url, packed, seen_at_ms FROM instance ORDER BY id LIMIT {MAX_INSTANCES}"
+_LEADER_SQL = "SELECT holder FROM lease WHERE name = ? AND expires_at_ms > ?"
+_URL_SQL = "SELECT id, boot, url FROM instance WHERE id = ?"
+
+
+class Instance(msgspec.Struct, frozen=True):
+    """One instance, as it said of itself at `last_seen_at`. Times are by the primary's clock where it is known."""
+
+    id: str
+    region: str
+    url: str
+    version: str
+    mode: Literal["standalone", "replica"]
+    role: Literal["leader", "follower"]
+    is_self: bool
+    state: Literal["live", "silent", "gone"]
+    started_at: str
+    last_seen_at: str
+    schema_version: int
+    feed_seq: int
+    lag_ms: int
+    last_sync_at: str | None
+    people_connected: bool
+    open_streams: int
+    workers: int
+    load: Load
+    interval_s: float
+
+
+class Packed(msgspec.Struct, frozen=True):
+    """What a row says beside its keys. Times are told as ages, so that no reader needs the writer's clock."""
+
+    region: str = ""
+    version: str = ""
+    mode: Literal["standalone", "replica"] = "replica"
+    up_ms: int = 0
+    schema: int = 0
+    seq: int = 0
+    lag_ms: int = 0
+    sync_age_ms: int | None = None
+    people: bool = False
+    streams: int = 0
+    workers: int = 1
+    load: Load = Load()
+    interval_s: float = 60.0
+    left: bool | None = None
+
+
+class Fleet:
+    """This instance among the others."""
+
+    def __init__(
+        self,
+        db: Database,
+        identity: Identity,
+        settings: Settings,
+        clock: Clock,
+        conditions: Conditions,
+        *,
+        load: LoadMeter,
+        people_here: Callable[[], bool],
+        open_streams: Callable[[], int],
+    ) -> None:
+        self.identity = identity
+        self._db = db
+        self._settings = settings
+        self._clock = clock
+        self._conditions = conditions
+        self._meter = load
+        self._people_here = people_here
+        self._open_streams = open_streams
+        self._lease = Lease("leader", identity.id, identity.boot, monotonic_s=clock.monotonic_s)
+        self._peers: tuple[Peer, ...] = ()
+        self._listeners: list[Callable[[tuple[Peer, ...]], None]] = []
+        self._announced = False
+        self._holder = ""
+        self._failed = False
+        self._load = Load()
+        self._began_s = clock.monotonic_s()
+        self._rows_at_s = float("-inf")
+        self._ahead_ms: float | None = None  # the primary's Unix time minus our monotonic one
+        self._learning: asyncio.Task[None] | None = None
+        db.subscribe(self._on_changes)
+        db.subscribe_syncs(self._synced)
+
+    # --- what others ask ---
+
+    @property
+    def peers(self) -> tuple[Peer, ...]:
+        """The others that are not gone, as far as is known here; some have no `url`."""
+        return self._peers
+
+    @property
+    def leads(self) -> bool:
+        """True while this instance may do what must be done once: standalone always, else while its lease runs."""
+        return self._db.mode == "standalone" or self._lease.held
+
+    @property
+    def leader(self) -> str | None:
+        """The id of the instance that leads, as of our newest beat."""
+        if self._db.mode == "standalone":
+            return self.identity.id
+        return self._holder.rpartition(":")[0] or None
+
+    def subscribe(self, listener: Callable[[tuple[Peer, ...]], None]) -> None:
+        """Tell `listener` of the peers whenever they change, on the loop."""
+        self._listeners.append(listener)
+
+    def interval_s(self) -> float:
+        """Return the seconds until the next beat is due."""
+        return min(self._promised_s(), _RETRY_S) if self._failed else self._promised_s()
+
+    async def write_as_leader(self, batch: Batch) -> Written:
+        """Commit only if this instance leads by the primary's own word, whatever is believed here.
+
+        Raises `LeaseLost`, and what `Database.write` raises.
+        """
+        if self._db.mode == "standalone":
+            return await self._db.write(batch)
+        if not self._lease.held:
+            raise LeaseLost
+        fenced = Batch(batch.statements, batch.conflicts, (*batch.requires, self._lease.standing()))
+        try:
+            return await self._db.write(fenced)
+        except LeaseLost:
+            self._lease.lost()
+            raise
+
+    async def find(self, instance_id: str) -> Peer | None:
+        """Return an instance that ever was part of this fleet and is not forgotten, or None; looks again before that."""
+        rows = await self._db.read(_URL_SQL, (instance_id,))
+        if not rows and await self._refresh(0.0):
+            rows = await self._db.read(_URL_SQL, (instance_id,))
+        return _peer(rows[0]) if rows else None
+
+    async def refresh(self) -> None:
+        """Fetch the others' newest rows, unless what is here is a few seconds old or the primary is away."""
+        await self._refresh(_ROWS_MAX_AGE_S)
+
+    async def rows(self) -> list[Instance]:
+        """Return the whole fleet as the local replica knows it, in the order of ids. Two short reads."""
+        now_ms = self._now_ms()
+        leader = await self._db.read_one(_LEADER_SQL, (self._lease.name, now_ms))
+        leads = str(leader[0]) if leader else ""
+        found = {}
+        for instance_id, boot, url, packed, seen_at_ms in await self._db.read(_ROWS_SQL):
+            known = Peer(str(instance_id), str(boot), str(url))
+            found[known.id] = self._instance(known, _unpacked(packed), int(str(seen_at_ms)), leads, now_ms)
+        own = self._as_peer()
+        found[own.id] = self._instance(own, self._packed(self._load), now_ms, leads, now_ms)
+        return [found[instance_id] for instance_id in sorted(found)]
+
+    # --- the heartbeat ---
+
+    async def beat(self) -> None:
+        """Write our row, claim or renew the lease, and learn who else is there: one round trip. Never raises `Unavailable`."""
+        if self._db.mode == "standalone":
+            return
+        lifetime_s = self._promised_s() * LEASE_BEATS
+        first = not self._announced
+        started_s, started_at_ms = self._clock.monotonic_s(), self._clock.now_ms()
+        self._load = self._meter.measure()
+        try:
+            written = await self._db.write(Batch(self._beating(first, lifetime_s)))
+        except Unavailable:
+            self._failed = True
+            return
+        self._failed = False
+        ours, claimed, [(now_ms, seq, holder)], others = written.rows[:4]
+        self._announced = True
+        self._holder = str(holder or "")
+        if ours:
+            self._lease.claimed(claimed, started_s=started_s, lifetime_s=lifetime_s)
+        else:
+            self._lease.lost()
+        self._learn_time(int(str(now_ms)), started_s, started_at_ms)
+        if int(str(seq)) <= self._db.status().seq:
+            self._db.known_equal(int(str(seq)), started_s, started_at_ms)
+        else:
+            self._db.sync_soon(int(str(seq)))
+        self._learn_peers(others)
+        self._conditions.set(
+            "instance_id_taken",
+            not ours,
+            f"Another server has written heartbeats as {self.identity.id} since this one started.",
+        )
+
+    async def leave(self) -> None:
+        """Say goodbye, so that nobody waits for us to fall silent. Does nothing when the primary is away."""
+        if self._learning is not None:
+            self._learning.cancel()
+        if not self._announced or self._db.status().primary == "unreachable":
+            return
+        statements = [
+            Statement(_LEAVE_SQL, (self.identity.id, self.identity.boot)),
+            record_if_changed(_CHANGED, actor_id=None, audience=NOBODY),
+            self._lease.release(),
+        ]
+        self._lease.lost()
+        try:
+            await asyncio.wait_for(self._db.write(Batch(statements)), _LEAVE_TIMEOUT_S)
+        except (Unavailable, TimeoutError) as error:
+            log(_log, logging.WARNING, "left without a word", reason=str(error) or "no answer in time")
+
+    def _beating(self, first: bool, lifetime_s: float) -> list[Statement]:
+        us = self.identity
+        packed = msgspec.json.encode(self._packed(self._load)).decode()
+        statements = [
+            Statement(_BEAT_SQL, (us.id, us.boot, us.url, packed, int(first))),
+            self._lease.claim(lifetime_s, condition=_ROW_IS_OURS, params=(us.id, us.boot)),
+            Statement(_PRIMARY_SQL, (self._lease.name,)),
+            Statement(_PEERS_SQL.format(now=NOW_MS), (us.id,)),
+        ]
+        if first:
+            # Peers ring a new boot at once, and at its new address.
+            statements.append(record(_CHANGED, actor_id=None, audience=NOBODY, data={"instance": us.id}))
+        return statements
+
+    def _promised_s(self) -> float:
+        given = self._settings.instance
+        return given.heartbeat_s if self._people_here() else given.idle_heartbeat_s
+
+    # --- what a beat brings back ---
+
+    def _learn_time(self, primary_ms: int, started_s: float, started_at_ms: int) -> None:
+        half_ms = (self._clock.monotonic_s() - started_s) * 500
+        self._ahead_ms = primary_ms - (started_s * 1000 + half_ms)
+        skew_ms = started_at_ms + half_ms - primary_ms
+        detail = f"It is {abs(skew_ms) / 1000:.0f} s {'ahead' if skew_ms > 0 else 'behind'}. Run a time service on this machine."
+        self._conditions.set("clock_skew", abs(skew_ms) > _SKEW_MAX_MS, detail)
+
+    def _learn_peers(self, rows: Sequence[Row]) -> None:
+        silent = {str(row[0]) for row in rows if row[3]}
+        for instance_id in silent:
+            self._conditions.set(f"peer_silent:{instance_id}", active=True)
+        self._conditions.withdraw("peer_silent", besides=silent)
+        peers = tuple(map(_peer, rows))
+        if peers != self._peers:
+            self._peers = peers
+            for listener in self._listeners:
+                listener(peers)
+
+    def _on_changes(self, changes: Sequence[Change]) -> None:
+        """Somebody came, moved or left: learn of it from the replica, without waiting for our own beat."""
+        if not self._announced or (self._learning is not None and not self._learning.done()):
+            return
+        if any(change.kind in (_CHANGED, FEED_RESET) for change in changes):
+            self._learning = asyncio.create_task(self._learn_from_replica(), name="fleet")
+
+    async def _learn_from_replica(self) -> None:
+        now_ms = self._now_ms()
+        try:
+            rows = await self._db.read(_PEERS_SQL.format(now=now_ms), (self.identity.id,))
+        except Unavailable as error:
+            log(_log, logging.WARNING, "fleet not read", reason=str(error))
+            return
+        self._learn_peers(rows)
+
+    def _synced(self, duration_s: float, ok: bool) -> None:
+        if ok:
+            self._rows_at_s = self._clock.monotonic_s() - duration_s
+
+    async def _refresh(self, max_age_s: float) -> bool:
+        """Fetch what heartbeats wrote, when what is here is older; tell whether the rows are that fresh now."""
+        if self._db.mode == "standalone" or self._db.status().primary == "unreachable":
+            return False
+        if self._clock.monotonic_s() - self._rows_at_s > max_age_s:
+            try:
+                await self._db.sync(force=True)
+            except Unavailable:
+                return False
+        return True
+
+    # --- what we and others look like ---
+
+    def _now_ms(self) -> int:
+        """Return the primary's time, or our own before its was ever heard."""
+        if self._ahead_ms is None:
+            return self._clock.now_ms()
+        return int(self._clock.monotonic_s() * 1000 + self._ahead_ms)
+
+    def _as_peer(self) -> Peer:
+        return Peer(self.identity.id, self.identity.boot, self.identity.url)
+
+    def _packed(self, load: Load) -> Packed:
+        status = self._db.status()
+        synced_at_ms = status.last_sync_at_ms
+        return Packed(
+            region=self.identity.region,
+            version=__version__,
+            mode=self._db.mode,
+            up_ms=int((self._clock.monotonic_s() - self._began_s) * 1000),
+            schema=status.schema_version,
+            seq=status.seq,
+            lag_ms=status.lag_ms,
+            sync_age_ms=None if synced_at_ms is None else max(0, self._clock.now_ms() - synced_at_ms),
+            people=self._people_here(),
+            streams=self._open_streams(),
+            workers=self._settings.server.workers,
+            load=load,
+            interval_s=self._promised_s(),
+        )
+
+    def _instance(self, known: Peer, packed: Packed, seen_at_ms: int, leader: str, now_ms: int) -> Instance:
+        is_self = known.id == self.identity.id
+        leads = self.leads if self._db.mode == "standalone" else leader == f"{known.id}:{known.boot}"
+        synced = None if packed.sync_age_ms is None else rfc3339(seen_at_ms - packed.sync_age_ms)
+        return Instance(
+            id=known.id,
+            region=packed.region,
+            url=known.url,
+            version=packed.version,
+            mode=packed.mode,
+            role="leader" if leads else "follower",
+            is_self=is_self,
+            state="live" if is_self else _state(packed, now_ms - seen_at_ms),
+            started_at=rfc3339(seen_at_ms - packed.up_ms),
+            last_seen_at=rfc3339(seen_at_ms),
+            schema_version=packed.schema,
+            feed_seq=packed.seq,
+            lag_ms=packed.lag_ms,
+            last_sync_at=synced,
+            people_connected=packed.people,
+            open_streams=packed.streams,
+            workers=packed.workers,
+            load=packed.load,
+            interval_s=packed.interval_s,
+        )
+
+
+def _state(packed: Packed, age_ms: int) -> Literal["live", "silent", "gone"]:
+    beats = age_ms / (packed.interval_s * 1000)
+    if packed.left or beats > GONE_BEATS:
+        return "gone"
+    return "silent" if beats > SILENT_BEATS else "live"
+
+
+def _peer(row: Row) -> Peer:
+    return Peer(str(row[0]), str(row[1]), str(row[2]))
+
+
+def _unpacked(packed: Any) -> Packed:
+    """Decode a row; one that another version wrote in a way we cannot read says nothing beside its keys."""
+    try:
+        return msgspec.json.decode(packed, type=Packed)
+    except msgspec.DecodeError:
+        return Packed()
