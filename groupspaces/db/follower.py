@@ -42,6 +42,7 @@ class Follower:
         self.seq = 0
         self.token = ""
         self.heads: deque[Head] = deque(maxlen=_HEADS_KEPT)
+        self._epoch: int | None = None
 
     def subscribe(self, listener: Listener) -> None:
         """Tell `listener` of every change from now on."""
@@ -49,6 +50,7 @@ class Follower:
 
     def start(self) -> None:
         """Take the file's head as our position without telling anybody: nothing was derived from the feed yet."""
+        self._epoch = None
         self.seq, self.token = self._head()
         self.heads.clear()
         self.heads.append((self.seq, self.token))
@@ -65,11 +67,17 @@ class Follower:
                 self._retry = asyncio.get_running_loop().call_later(_RETRY_S, self.advance)
 
     def epoch(self) -> int:
-        """Return the epoch of the local history. Raises `Unavailable` when the file cannot be read."""
-        return int(str(self._reader.rows_now(_EPOCH_SQL)[0][0]))
+        """Return the epoch of the local history. Raises `Unavailable` when the file cannot be read.
+
+        Read once for each file: an epoch that begins later belongs to another history, which this file must not take on.
+        """
+        if self._epoch is None:
+            self._epoch = int(str(self._reader.rows_now(_EPOCH_SQL)[0][0]))
+        return self._epoch
 
     def switched(self) -> None:
         """Go on after the reader was given another file: tell of what is new there, or of a `feed.reset`."""
+        self._epoch = None
         if self._reader.rows_now(_HAS_SQL, (self.seq, self.token)):
             self.advance()
             return

@@ -4,6 +4,7 @@ Owns the *round*: ask the primary (one request) where its feed stands, with the 
 let the child sync when it moved; tell the follower. Many waiters share one round, and a round counts for those who asked
 before it started. Owns freshness too: `as_of` is the start of the last round after which this instance was known to be
 equal to the primary, measured by a monotonic clock.
+What another instance says is never believed: at most, a round asks the primary while it fetches instead of before.
 Never decides when to run periodically: that is the scheduler's `replica_sync` job.
 """
 
@@ -14,6 +15,7 @@ import logging
 import time
 from collections.abc import Sequence
 from contextvars import Context
+from typing import NamedTuple
 
 from groupspaces.clock import Clock
 from groupspaces.errors import Unavailable
@@ -30,6 +32,18 @@ _log = logging.getLogger("groupspaces.replication")
 _HEAD_SQL = "SELECT (SELECT max(seq) FROM change), (SELECT max(epoch) FROM lineage)"
 # Rounds asked for by requests (bookmarks, look-again) start at least this far apart, whatever arrives.
 _SPACING_S = 0.02
+# The same for rounds that nobody here waits for, because other instances told of news.
+TOLD_SPACING_S = 0.05
+
+
+class _Told(NamedTuple):
+    """What another instance said: the primary has `seq`, and had `heads`."""
+
+    seq: int
+    heads: frozenset[Head]
+
+
+_NOTHING_TOLD = _Told(0, frozenset())
 
 
 class Replication:
@@ -44,6 +58,10 @@ class Replication:
         self._runner: asyncio.Task[None] | None = None
         self._started_s = 0.0
         self._written_seq = 0
+        self._told = _NOTHING_TOLD
+        self._told_timer: asyncio.TimerHandle | None = None
+        self._told_at_s = 0.0
+        self._awaited = False
         self._forced = False
         self._fresh_s = time.monotonic()
         self._fresh_at_ms: int | None = None
@@ -66,15 +84,8 @@ class Replication:
         being rebuilt).
         """
         self._forced = self._forced or force
-        if self._next is None:
-            self._next = asyncio.get_running_loop().create_future()
-            # Waiters may all have gone by the time it ends; nobody then looks at a failure, and that is fine.
-            self._next.add_done_callback(lambda future: future.cancelled() or future.exception())
-        waiting = self._next
-        if self._runner is None or self._runner.done():
-            # In a context of its own: what a round logs does not belong to the request that happened to start it.
-            self._runner = asyncio.create_task(self._run(), name="replication rounds", context=Context())
-        return await asyncio.shield(waiting)
+        self._awaited = True
+        return await asyncio.shield(self._requested())
 
     def wrote(self, seq: int) -> None:
         """Fetch our own write soon. Its batch asserted the lineage a moment ago: the next round need not ask again."""
@@ -87,9 +98,19 @@ class Replication:
             self._fresh_s, self._fresh_at_ms = started_s, started_at_ms
 
     def told(self, seq: int, heads: Sequence[Head]) -> None:
-        """Fetch soon what another instance wrote, unless it is here already."""
-        if seq > self._follower.seq:
-            self.nudge()
+        """Fetch soon what another instance wrote, unless it is here already.
+
+        `heads` are positions with their tokens of which that instance has just heard that the primary has them. When ours is
+        among them, the primary most likely has our history, and the round makes sure of it while it fetches instead of
+        before: one round trip less. However often this is called, such rounds are spaced.
+        """
+        if seq <= self._follower.seq:
+            return
+        if seq > self._told.seq:
+            self._told = _Told(seq, frozenset(heads))
+        if self._told_timer is None:
+            due_in_s = max(0.0, self._told_at_s + TOLD_SPACING_S - time.monotonic())
+            self._told_timer = asyncio.get_running_loop().call_later(due_in_s, self._fetch_told)
 
     def nudge(self) -> None:
         """Ask for a round soon and do not wait for it."""
@@ -98,6 +119,8 @@ class Replication:
 
     async def close(self) -> None:
         """Stop running rounds."""
+        if self._told_timer is not None:
+            self._told_timer.cancel()
         if self._runner is not None:
             self._runner.cancel()
             await asyncio.gather(self._runner, return_exceptions=True)
@@ -107,10 +130,33 @@ class Replication:
         log(_log, logging.WARNING, "replica rebuild", reason=reason)
         await self._replica.rebuild(reason)
 
+    def _fetch_told(self) -> None:
+        self._told_timer = None
+        if self._told.seq > self._follower.seq:
+            self._told_at_s = time.monotonic()
+            self._requested()
+
+    def _requested(self) -> asyncio.Future[Round]:
+        """Have one more round; what is returned is shared by all who asked for it."""
+        if self._next is None:
+            self._next = asyncio.get_running_loop().create_future()
+            # Waiters may all have gone by the time it ends; nobody then looks at a failure, and that is fine.
+            self._next.add_done_callback(lambda future: future.cancelled() or future.exception())
+        waiting = self._next
+        if self._runner is None or self._runner.done():
+            # In a context of its own: what a round logs does not belong to the request that happened to start it.
+            self._runner = asyncio.create_task(self._run(), name="replication rounds", context=Context())
+        return waiting
+
     async def _run(self) -> None:
         while self._next is not None:
             await asyncio.sleep(max(0.0, self._started_s + _SPACING_S - time.monotonic()))
             waiting, self._next = self._next, None
+            awaited, self._awaited = self._awaited, False
+            if not awaited and self._told.seq <= self._follower.seq:
+                # The round before has brought what we were told of.
+                waiting.cancel()
+                continue
             self._started_s = time.monotonic()
             try:
                 waiting.set_result(await self._round())
@@ -125,17 +171,50 @@ class Replication:
         started_s, started_at_ms = time.monotonic(), self._clock.now_ms()
         wanted_seq, primary_seq = self._written_seq, None
         self._written_seq = 0
+        told, self._told = self._told, _NOTHING_TOLD
         forced, self._forced = self._forced, False
-        if wanted_seq <= self._follower.seq:
+        if wanted_seq > self._follower.seq:
+            await self._fetch()
+        elif self._is_likely_ours(told):
+            primary_seq = await self._fetch_while_asking()
+            wanted_seq = min(told.seq, primary_seq)
+        else:
             wanted_seq = primary_seq = await self._primary_seq()
-        # A replica that needs rebuilding does so in its next sync, whether or not the feed moved.
-        if forced or wanted_seq != self._follower.seq or self._replica.state.rebuild_reason is not None:
-            synced = await self._replica.sync_now()
-            if not synced.ok:
-                raise _not_synced(synced.error or "unknown")
-            self._follower.advance()
+            # A replica that needs rebuilding does so in its next sync, whether or not the feed moved.
+            if forced or wanted_seq != self._follower.seq or self._replica.state.rebuild_reason is not None:
+                await self._fetch()
         self.known_equal(wanted_seq, started_s, started_at_ms)
         return Round(self._follower.seq, primary_seq, (time.monotonic() - started_s) * 1000)
+
+    def _is_likely_ours(self, told: _Told) -> bool:
+        here = (self._follower.seq, self._follower.token)
+        return (
+            told.seq > self._follower.seq
+            and here in told.heads
+            and self._replica.state.rebuild_reason is None
+        )
+
+    async def _fetch(self) -> None:
+        synced = await self._replica.sync_now()
+        if not synced.ok:
+            raise _not_synced(synced.error or "unknown")
+        self._follower.advance()
+
+    async def _fetch_while_asking(self) -> int:
+        """Fetch, make sure at the same time that the primary's history is ours, and only then tell the follower.
+
+        With another history the file has by now been mixed up and is replaced at once: reads in between may have seen that.
+        It takes a primary that was restored between the word of an instance that knew it and our asking.
+        """
+        try:
+            primary_seq, synced = await asyncio.gather(self._ask_head(), self._replica.sync_now())
+        except LineageMismatch:
+            await self.rebuild("the primary has another history")
+            return await self._primary_seq()
+        if not synced.ok:
+            raise _not_synced(synced.error or "unknown")
+        self._follower.advance()
+        return primary_seq
 
     async def _primary_seq(self) -> int:
         """Return the primary's feed head once its history is known to be ours; with another one, fetch that first."""
@@ -150,9 +229,11 @@ class Replication:
 
     async def _ask_head(self) -> int:
         """One request. Raises LineageMismatch."""
+        # Looked up first: what is fetched meanwhile may bring the primary's.
+        our_epoch = self._follower.epoch() if self._follower.seq else None
         seq, epoch = (await self._remote.read_asserting_lineage(_HEAD_SQL))[0]
         # A primary filled with copied rows keeps their tokens; whoever copies them begins a new epoch.
-        if self._follower.seq and epoch != self._follower.epoch():
+        if our_epoch is not None and epoch != our_epoch:
             raise LineageMismatch
         return int(str(seq or 0))
 
