@@ -22,6 +22,7 @@ from .context import Services
 from .cookies import SessionCookies, SessionToken, hash_token, session_value
 from .principal import Principal, Sessions
 from .proxies import TrustedProxies
+from .second_look import SecondLook
 
 _MAX_REMEMBERED = 10_000
 _TRUSTED_FETCH_SITES = frozenset((b"same-origin", b"none"))
@@ -30,7 +31,8 @@ _TRUSTED_FETCH_SITES = frozenset((b"same-origin", b"none"))
 class Authenticator:
     """Tell who a request comes from."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, second_look: SecondLook) -> None:
+        self._second_look = second_look
         self._sessions: Sessions = services.sessions
         self._cookies: SessionCookies = services.cookies
         self._db: Database = services.db
@@ -69,9 +71,12 @@ class Authenticator:
         forgotten = self._forgotten
         found = await self._sessions.find(token_hash)
         if found is None:
-            if await look_again(self._db):
+            name = f"session/{token_hash.hex()}"
+            if await self._second_look.catch_up(name):
                 forgotten = self._forgotten
                 found = await self._sessions.find(token_hash)
+                if found is None:
+                    self._second_look.was_vain(name)
             elif needed and self._is_younger_than_we_are(session):
                 raise Unavailable(
                     "This instance has not heard of your session yet. Try again shortly.",
@@ -121,16 +126,6 @@ class SameOrigin:
             return True
         scheme, _, host = origin.partition("://")
         return scheme in ("http", "https") and bool(host) and host == self._proxies.host(scope)
-
-
-async def look_again(db: Database) -> bool:
-    """Bring the local state up to date before saying "no"; False when that cannot change the answer.
-
-    With the primary away it returns at once: a "no" is then as fast as a "yes".
-    """
-    if db.mode == "standalone" or db.status().primary == "unreachable":
-        return False
-    return await db.catch_up()
 
 
 def _touches_principals(kind: str) -> bool:

@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from groupspaces.db.database import Database
 from groupspaces.errors import NotFound, Unauthenticated
 
-from .auth import Authenticator, SameOrigin, look_again
+from .auth import Authenticator, SameOrigin
 from .bookmarks import Bookmarks, freshness
 from .context import Context, Services
 from .decoding import BodyDecoder, QueryDecoder, check_media_type, path_parameter, read_body
@@ -27,6 +27,7 @@ from .limits import Limiter, Policy
 from .operations import Operation
 from .problems import MethodNotAllowed
 from .proxies import TrustedProxies, limit_key
+from .second_look import SecondLook
 
 HEADERS = "groupspaces.headers"  # in the scope: the request's headers as a dict, made by the edge
 REQUEST_ID = "groupspaces.request_id"  # in the scope: set by the edge for those inside it
@@ -123,7 +124,8 @@ class _Handling:
         self._bookmarks: Bookmarks = services.bookmarks
         self._limiter: Limiter = services.limiter
         self._proxies: TrustedProxies = services.proxies
-        self._authenticator = Authenticator(services)
+        self._second_look = SecondLook(services.db, services.clock)
+        self._authenticator = Authenticator(services, self._second_look)
         self._origin = SameOrigin(services.settings.public_url, services.proxies)
 
     async def run(
@@ -165,12 +167,17 @@ class _Handling:
         await _answer(call, result, answer_headers, scope, receive, send)
 
     async def _admit(self, call: Call, ctx: Context) -> None:
-        try:
-            await call.operation.access.check(ctx)
-        except (Unauthenticated, NotFound):
-            if not await look_again(self._db):
-                raise
-            await call.operation.access.check(ctx)
+        """Raise what the caller is refused with; what they may do is looked up anew before a no."""
+        access = call.operation.access
+
+        async def check_anew() -> None:
+            if ctx.principal is not None:
+                ctx.principal = await self._authenticator.principal(ctx.headers_in, needed=call.is_private)
+            await access.check(ctx)
+
+        await self._second_look.unless_sure(
+            lambda: access.check(ctx), lambda: self._caller(ctx), again=check_anew
+        )
 
     async def _decoded(self, call: Call, ctx: Context) -> tuple[list[Any], bytes]:
         """Return the handler's arguments after the context, and the body's bytes."""
@@ -206,18 +213,19 @@ class _Handling:
             return [("auth-address", address)]
         return [("auth-address", address), ("auth", f"{address} {account}"), ("auth-account", account)]
 
+    def _caller(self, ctx: Context) -> str:
+        """Name who asks, where looks in vain are counted."""
+        return self._address_key(ctx) if ctx.principal is None else f"person/{ctx.principal.user_id}"
+
     def _address_key(self, ctx: Context) -> str:
         return limit_key(self._proxies.client_address(ctx.scope))
 
     async def _result(self, call: Call, ctx: Context, arguments: list[Any], body: bytes) -> Any:
         handler = call.operation.handler
         if call.is_read:
-            try:
-                return await handler(ctx, *arguments)
-            except (Unauthenticated, NotFound):
-                if not await look_again(self._db):
-                    raise
-                return await handler(ctx, *arguments)
+            return await self._second_look.unless_sure(
+                lambda: handler(ctx, *arguments), lambda: self._caller(ctx)
+            )
         if IDEMPOTENCY_HEADER in ctx.headers_in and ctx.principal is not None:
             earlier = await self._open_key(call, ctx, body)
             if earlier is not None:
