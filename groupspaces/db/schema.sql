@@ -169,6 +169,7 @@ CREATE TABLE tuning (
   instance_id TEXT NOT NULL,
   key TEXT NOT NULL,
   value TEXT NOT NULL,
+  before TEXT NOT NULL,
   actor_id INTEGER REFERENCES user (id),
   at_ms INTEGER NOT NULL
 ) STRICT;

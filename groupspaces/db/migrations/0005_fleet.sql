@@ -20,12 +20,13 @@ CREATE TABLE lease (
 ) STRICT, WITHOUT ROWID;
 
 -- A log: for each key the newest row that names this instance or all of them ('') counts. `value` is JSON; null means
--- what the instance's own settings say.
+-- what the instance's own settings say. `before` is what was in force at the instance where it was decided.
 CREATE TABLE tuning (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   instance_id TEXT NOT NULL,
   key TEXT NOT NULL,
   value TEXT NOT NULL,
+  before TEXT NOT NULL,
   actor_id INTEGER REFERENCES user (id),
   at_ms INTEGER NOT NULL
 ) STRICT;
