@@ -43,6 +43,8 @@ _RETRY_S = 2.0
 # `GET /api/ops/instances` fetches rows older than this first.
 _ROWS_MAX_AGE_S = 5.0
 _LEAVE_TIMEOUT_S = 1.0
+# Names of what is wrong there travel with each row, so that the fleet's view needs no call to every instance.
+_CONDITIONS_TOLD = 8
 _SKEW_MAX_MS = 5_000
 
 _CHANGED = "instance.changed"
@@ -91,6 +93,7 @@ class Instance(msgspec.Struct, frozen=True):
     workers: int
     load: Load
     interval_s: float
+    conditions: list[str]
 
 
 class Packed(msgspec.Struct, frozen=True):
@@ -109,6 +112,7 @@ class Packed(msgspec.Struct, frozen=True):
     workers: int = 1
     load: Load = Load()
     interval_s: float = 60.0
+    conditions: list[str] = []
     left: bool | None = None
 
 
@@ -365,6 +369,7 @@ class Fleet:
             workers=self._settings.server.workers,
             load=load,
             interval_s=self._promised_s(),
+            conditions=[condition.name for condition in self._conditions.active()[:_CONDITIONS_TOLD]],
         )
 
     def _instance(self, known: Peer, packed: Packed, seen_at_ms: int, leader: str, now_ms: int) -> Instance:
@@ -391,6 +396,7 @@ class Fleet:
             workers=packed.workers,
             load=packed.load,
             interval_s=packed.interval_s,
+            conditions=packed.conditions,
         )
 
 
