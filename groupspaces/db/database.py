@@ -22,7 +22,7 @@ from .folder import DataFolder
 from .follower import Follower, Head, Listener
 from .reader import Reader
 from .standalone import Standalone
-from .status import Round, Status
+from .status import Round, RoundReport, Status
 
 if TYPE_CHECKING:
     from .replicated import Replicated
@@ -32,6 +32,7 @@ _RETRY_S = 0.1
 
 SyncListener = Callable[[float, bool], None]
 WriteListener = Callable[[int], None]
+RoundListener = Callable[[RoundReport], None]
 
 
 class Database:
@@ -45,6 +46,7 @@ class Database:
         self._follower = Follower(self._reader)
         self._sync_listeners: list[SyncListener] = []
         self._write_listeners: list[WriteListener] = []
+        self._round_listeners: list[RoundListener] = []
         self._behind = self._mode_of(settings)
 
     async def open(self) -> None:
@@ -162,6 +164,10 @@ class Database:
         """Tell `listener` of every attempt to fetch from the primary: how long it took, and whether it worked."""
         self._sync_listeners.append(listener)
 
+    def subscribe_rounds(self, listener: RoundListener) -> None:
+        """Tell `listener` what each round cost, on the loop, before those who wait for it go on."""
+        self._round_listeners.append(listener)
+
     def status(self) -> Status:
         """Tell where this instance stands; costs microseconds."""
         return self._behind.status(self._clock.now_ms())
@@ -176,7 +182,19 @@ class Database:
             for listener in self._sync_listeners:
                 listener(duration_s, ok)
 
-        return Replicated(self._folder, self._reader, self._follower, settings, self._clock, on_synced=synced)
+        def round_ended(report: RoundReport) -> None:
+            for listener in self._round_listeners:
+                listener(report)
+
+        return Replicated(
+            self._folder,
+            self._reader,
+            self._follower,
+            settings,
+            self._clock,
+            on_synced=synced,
+            on_round=round_ended,
+        )
 
 
 def _not_here_yet() -> Unavailable:

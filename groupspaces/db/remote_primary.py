@@ -104,6 +104,9 @@ class RemotePrimary:
         self._senders: set[asyncio.Task[None]] = set()
         self._reachability = Reachability(self._probe, on_reachable)
         self._closed = False
+        # Of `read_asserting_lineage`: what replication asks, as bodies there and back.
+        self.questions = 0
+        self.question_bytes = 0
 
     @property
     def reachable(self) -> bool:
@@ -172,7 +175,9 @@ class RemotePrimary:
 
     async def read_asserting_lineage(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:
         """Ask the primary if it has our history: one round trip. Raises LineageMismatch besides what `read` does."""
-        [result] = await self._ask([hrana.asserted_query(sql, params, self._lineage())], self._timeout_s)
+        request = hrana.asserted_query(sql, params, self._lineage())
+        self.questions += 1
+        [result] = await self._ask([request], self._timeout_s, self._count_question)
         return _told(lambda: hrana.asserted_rows(result))
 
     async def sequence(self, sql: str, *, timeout_s: float = 60.0) -> None:
@@ -319,7 +324,12 @@ class RemotePrimary:
 
     # --- questions ---
 
-    async def _ask(self, requests: Sequence[bytes], timeout_s: float) -> list[hrana.Result]:
+    def _count_question(self, size_bytes: int) -> None:
+        self.question_bytes += size_bytes
+
+    async def _ask(
+        self, requests: Sequence[bytes], timeout_s: float, count: Callable[[int], None] = _nothing
+    ) -> list[hrana.Result]:
         self._refuse_while_away(_NO_ANSWER)
         give_up_at = asyncio.get_running_loop().time() + timeout_s
         try:
@@ -329,6 +339,7 @@ class RemotePrimary:
             raise _unavailable(_NO_ANSWER) from error
         try:
             body = await self._client.post(requests, give_up_at=give_up_at)
+            count(sum(map(len, requests)) + len(body))
             results = hrana.results(body, len(requests))
         except (RequestFailed, GarbledAnswer) as failure:
             # Our own questions are always well-formed: a server that rejects one is not the primary, or not any more.

@@ -63,7 +63,7 @@ class SyncResult:
 
 @dataclass(slots=True)
 class ReplicaState:
-    """What the supervisor knows; others only read it."""
+    """What the supervisor knows; others only read it. `frames` counts the pages that were fetched."""
 
     generation: int = 0
     last_sync_at_ms: int | None = None
@@ -71,6 +71,7 @@ class ReplicaState:
     last_error: str | None = None
     syncs: int = 0
     failures: int = 0
+    frames: int = 0
     child_rss_kb: int = 0
     rebuild_reason: str | None = None
 
@@ -267,7 +268,10 @@ class Replica:
             "sync", timeout_s=self._timeout_s, size_bytes=lambda: self._generations.size_bytes(number)
         )
         before, self._position = self._position, (answer["log_id"], answer["frame_no"])
-        if before[0] and before[0] != self._position[0]:
+        began_anew = bool(before[0]) and before[0] != self._position[0]
+        if before[0]:
+            self.state.frames += max(0, self._position[1] - (0 if began_anew else before[1]))
+        if began_anew:
             # A primary that crashed does this. Its new log begins with one transaction that holds everything, so that
             # readers go from the old state to the newest in one step (measured 2026-11, sqld 0.24.32).
             log(_log, logging.INFO, "the primary began a new log", frame_no=self._position[1])
@@ -280,6 +284,7 @@ class Replica:
         number = self._generations.begin()
         try:
             await self._sync(number)
+            self.state.frames += max(0, self._position[1])
             await self._close_child()
             await self._check(self._generations.database(number))
             self._generations.switch(number)

@@ -28,7 +28,7 @@ from .reader import Reader, quick_check, read_once
 from .remote_primary import LineageMismatch, RemotePrimary
 from .replica import GenerationRefused, Replica, ReplicaUnavailable
 from .replication import Replication
-from .status import Round, Status
+from .status import Round, RoundReport, Status
 
 _log = logging.getLogger("groupspaces.db")
 
@@ -52,8 +52,9 @@ class Replicated:
         clock: Clock,
         *,
         on_synced: Callable[[float, bool], None],
+        on_round: Callable[[RoundReport], None],
     ) -> None:
-        """`on_synced(duration_s, ok)` is called after each attempt to fetch."""
+        """`on_synced(duration_s, ok)` is called after each attempt to fetch, `on_round` after each round."""
         self._reader = reader
         self._follower = follower
         self._settings = settings
@@ -77,7 +78,7 @@ class Replicated:
             on_synced=lambda result: on_synced(result.duration_ms / 1000, result.ok),
             now_ms=clock.now_ms,
         )
-        self._replication = Replication(self._remote, self._replica, follower, clock)
+        self._replication = Replication(self._remote, self._replica, follower, clock, on_round=on_round)
 
     # --- life ---
 

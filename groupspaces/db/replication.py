@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import Context
 from typing import NamedTuple
 
@@ -25,7 +25,7 @@ from .follower import Follower, Head
 from .hrana import PrimaryError
 from .remote_primary import LineageMismatch, RemotePrimary
 from .replica import Replica
-from .status import Round
+from .status import Round, RoundReport
 
 _log = logging.getLogger("groupspaces.replication")
 
@@ -49,11 +49,21 @@ _NOTHING_TOLD = _Told(0, frozenset())
 class Replication:
     """Run rounds and remember how fresh the local file is."""
 
-    def __init__(self, remote: RemotePrimary, replica: Replica, follower: Follower, clock: Clock) -> None:
+    def __init__(
+        self,
+        remote: RemotePrimary,
+        replica: Replica,
+        follower: Follower,
+        clock: Clock,
+        *,
+        on_round: Callable[[RoundReport], None],
+    ) -> None:
+        """`on_round` is called on the loop after each round, before those who wait for it go on."""
         self._remote = remote
         self._replica = replica
         self._follower = follower
         self._clock = clock
+        self._on_round = on_round
         self._next: asyncio.Future[Round] | None = None
         self._runner: asyncio.Task[None] | None = None
         self._started_s = 0.0
@@ -159,13 +169,34 @@ class Replication:
                 continue
             self._started_s = time.monotonic()
             try:
-                waiting.set_result(await self._round())
+                waiting.set_result(await self._reported_round())
             except (Unavailable, PrimaryError) as error:
                 waiting.set_exception(error)
             finally:
                 # Ending here for another reason (we are being closed, or a fault of ours) must leave nobody waiting.
                 if not waiting.done():
                     waiting.set_exception(_not_synced("the round was given up"))
+
+    async def _reported_round(self) -> Round:
+        started_s, before = time.monotonic(), self._work_done()
+        ok = False
+        try:
+            found = await self._round()
+            ok = True
+            return found
+        finally:
+            spent = (now - then for now, then in zip(self._work_done(), before, strict=True))
+            self._on_round(RoundReport(ok, (time.monotonic() - started_s) * 1000, *spent))
+
+    def _work_done(self) -> tuple[int, int, int, int]:
+        """Count what only rounds do, since the start: questions, their bytes, fetches and frames."""
+        state = self._replica.state
+        return (
+            self._remote.questions,
+            self._remote.question_bytes,
+            state.syncs + state.failures,
+            state.frames,
+        )
 
     async def _round(self) -> Round:
         started_s, started_at_ms = time.monotonic(), self._clock.now_ms()

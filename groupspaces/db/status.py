@@ -30,6 +30,21 @@ class Status(msgspec.Struct, frozen=True):
     rebuilding: str | None = None
 
 
+class RoundReport(msgspec.Struct, frozen=True):
+    """What one round cost, whether or not it brought anything.
+
+    `questions` went over HTTP, `question_bytes` are their bodies and those of the answers; `fetches` are the child's syncs,
+    which brought `frames` pages.
+    """
+
+    ok: bool
+    duration_ms: float
+    questions: int
+    question_bytes: int
+    fetches: int
+    frames: int
+
+
 class Round(msgspec.Struct, frozen=True):
     """What one round of replication found: `seq` is our head at its end, `primary_seq` the primary's at its start.
 
