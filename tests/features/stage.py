@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import httpx2
 
+from groupspaces.app import operations
 from groupspaces.features.accounts import api as accounts
 from groupspaces.features.chat import api as chat
 from groupspaces.features.spaces import api as spaces
@@ -19,6 +20,7 @@ from groupspaces.web.operations import Operation
 from tests.features.world import PASSWORD, Person, World
 
 OURS = (*accounts.OPERATIONS, *spaces.OPERATIONS, *chat.OPERATIONS)
+OPERATORS = tuple(operation for operation in operations() if operation.access.name == "operator")
 CALLERS = ("anonymous", "outsider", "member", "admin", "owner")
 ROLES = CALLERS[2:]
 
@@ -34,6 +36,7 @@ BODIES: dict[str, Any] = {
     "POST /api/spaces/{space_id}/messages": {"content": "hi"},
     "PATCH /api/messages/{message_id}": {"content": "hi"},
     "PUT /api/spaces/{space_id}/read": {"message_id": 2**62},
+    "PATCH /api/ops/jobs/{job_id}": {"paused": False},
 }
 
 
@@ -72,6 +75,7 @@ class Stage:
             "message_id": message["id"],
             "code": invite["code"],
             "session_id": 2**62,
+            "job_id": "retention",
         }
 
     async def browser_for(self, operation: Operation, caller: str) -> Person:
@@ -99,5 +103,8 @@ class Stage:
 
 
 async def staged(world: World) -> Stage:
-    """Sign up a person for every kind of caller but the anonymous one, and one who is acted upon."""
-    return Stage(world, {name: await world.person(name.title()) for name in (*CALLERS[1:], "target")})
+    """Sign up a person for every kind of caller but the anonymous one, and one who is acted upon.
+
+    The owner comes first and so is the operator.
+    """
+    return Stage(world, {name: await world.person(name.title()) for name in (*CALLERS[:0:-1], "target")})
