@@ -58,6 +58,7 @@ KEEPERS: dict[str, tuple[tuple[str, ...], str]] = {
         (
             "groupspaces/web/*",
             "groupspaces/ops/api.py",
+            "groupspaces/ops/*_api.py",
             "groupspaces/features/*/api.py",
             "groupspaces/app.py",
         ),
