@@ -14,7 +14,10 @@ import msgspec
 from groupspaces.assets import static_dir
 from groupspaces.clock import SystemClock
 from groupspaces.db.database import Database
+from groupspaces.db.doorbell import Doorbell
 from groupspaces.db.folder import DataFolder
+from groupspaces.db.local_store import LocalStore
+from groupspaces.db.peers import PeerClient
 from groupspaces.features.accounts import api as accounts
 from groupspaces.features.accounts import events as account_events
 from groupspaces.features.accounts.passwords import Passwords
@@ -29,13 +32,16 @@ from groupspaces.features.spaces import invites, members
 from groupspaces.identity import Identity, identify
 from groupspaces.live import Hub
 from groupspaces.ops import api as ops
-from groupspaces.ops import fleet_api, metrics
+from groupspaces.ops import doorbell_api, fleet_api, jobs_api, metrics, store
 from groupspaces.ops.conditions import Conditions
 from groupspaces.ops.health import Lifecycle
 from groupspaces.ops.instances import Fleet
+from groupspaces.ops.jobs import JobControl, JobHistory
 from groupspaces.ops.load import LoadMeter
 from groupspaces.ops.metrics import Metrics
+from groupspaces.ops.watch import Watch
 from groupspaces.settings import Settings, ensure_secret
+from groupspaces.signing import Signer
 from groupspaces.web import openapi, stream
 from groupspaces.web.activity import Activity
 from groupspaces.web.application import application
@@ -50,7 +56,7 @@ from groupspaces.web.traffic import Traffic
 from scheduler.jobs import job_table
 from scheduler.scheduler import Scheduler
 
-FEATURES = (accounts, spaces, chat, stream, ops, fleet_api, metrics)
+FEATURES = (accounts, spaces, chat, stream, ops, doorbell_api, fleet_api, jobs_api, metrics)
 EVENTS = (account_events, space_events, chat_events)
 
 
@@ -95,7 +101,31 @@ class Application:
             people_here=self._people_here,
             open_streams=lambda: self._hub.open_streams,
         )
-        self._scheduler = Scheduler(job_table(db, settings, self._fleet, people_here=self._people_here))
+        self._peer_client = PeerClient()
+        self._doorbell = Doorbell(
+            db,
+            identity.id,
+            Signer(settings.auth.secret),
+            self._peer_client,
+            clock,
+            enabled=settings.replica.doorbell,
+            report=lambda peer_id, failing, reason: conditions.set(
+                f"doorbell_failing:{peer_id}", failing, reason
+            ),
+        )
+        self._fleet.subscribe(self._doorbell.follow)
+        db.subscribe_writes(self._doorbell.ring)
+        self._store = LocalStore(settings.data_dir / store.FILE, store.SCHEMA)
+        watch = Watch(
+            db, conditions, clock, interval_s=self._sync_interval_s, timeout_s=settings.replica.timeout_s
+        )
+        self._scheduler = Scheduler(
+            job_table(db, settings, self._fleet, watch, sync_interval_s=self._sync_interval_s),
+            JobHistory(self._store),
+            conditions,
+            clock,
+            self._fleet,
+        )
         rules = SignUpRules(
             settings.auth.sign_up, self.setup_code, functools.partial(invites.find_admission, db)
         )
@@ -121,6 +151,9 @@ class Application:
                 Identity: identity,
                 Conditions: conditions,
                 Fleet: self._fleet,
+                Doorbell: self._doorbell,
+                Watch: watch,
+                JobControl: self._scheduler,
             },
         )
         client = ClientRoute(static_dir(), settings)
@@ -130,7 +163,8 @@ class Application:
         """Open the database and begin the jobs. Raises a `SettingsError` when serving would be wrong."""
         await self._db.open()
         self._metrics.loop_lag.start()
-        self._scheduler.start()
+        await self._store.open()
+        await self._scheduler.start()
 
     def drain(self) -> None:
         """Send traffic elsewhere: not ready any more, and streams end."""
@@ -140,7 +174,10 @@ class Application:
     async def stop(self) -> None:
         """End jobs, then streams, then the database."""
         await self._scheduler.stop()
+        await self._store.close()
         await self._fleet.leave()
+        await self._doorbell.close()
+        await self._peer_client.close()
         await self._hub.close()
         await self._metrics.loop_lag.close()
         await self._db.close()
@@ -149,6 +186,10 @@ class Application:
         return self._activity.people_connected(
             now_s=self._clock.monotonic_s(), open_streams=self._hub.open_streams
         )
+
+    def _sync_interval_s(self) -> float:
+        given = self.settings.replica
+        return given.interval_s if self._people_here() else given.idle_interval_s
 
     def _somebody_arrived(self) -> None:
         if self._db.mode == "replica":

@@ -8,32 +8,71 @@ from groupspaces.db.database import Database
 from groupspaces.db.retention import trim
 from groupspaces.errors import Unavailable
 from groupspaces.ops.instances import Fleet
+from groupspaces.ops.watch import Watch
 from groupspaces.settings import Settings
-from scheduler.scheduler import Job
+from scheduler.scheduler import Job, Skipped
+from scheduler.schedules import Every
 
 _RETENTION_INTERVAL_S = 3600.0
+_WATCH_INTERVAL_S = 2.0
 
 
 def job_table(
-    db: Database, settings: Settings, fleet: Fleet, *, people_here: Callable[[], bool]
+    db: Database, settings: Settings, fleet: Fleet, watch: Watch, *, sync_interval_s: Callable[[], float]
 ) -> tuple[Job, ...]:
-    """Return the jobs of one instance. `people_here` decides between the two sync intervals."""
-
-    def sync_interval_s() -> float:
-        return settings.replica.interval_s if people_here() else settings.replica.idle_interval_s
+    """Return the jobs of one instance. `sync_interval_s` says how long to wait after each sync."""
 
     async def replica_sync() -> None:
         try:
             await db.sync()
-        except Unavailable:
-            # Health and metrics say that the primary is away; a line for every second of it would help nobody.
-            return
+        except Unavailable as error:
+            # Health, metrics and a condition say that the primary is away; a failure for every second of it would help nobody.
+            if db.status().primary == "unreachable":
+                raise Skipped("The primary cannot be reached.") from error
+            raise
+
+    async def look() -> None:
+        watch.look()
 
     async def retention() -> None:
-        await trim(db, retention_days=settings.changes.retention_days)
+        await trim(fleet.write_as_leader, retention_days=settings.changes.retention_days)
 
-    jobs = [Job("retention", retention, lambda: _RETENTION_INTERVAL_S, first_delay_s=60.0)]
+    jobs = [
+        Job(
+            "retention",
+            "Forget old rows of the change feed and used Idempotency-Keys",
+            retention,
+            Every(_RETENTION_INTERVAL_S),
+            scope="leader",
+            first_delay_s=60.0,
+            interval_range_s=(60.0, 604_800.0),
+        )
+    ]
     if db.mode == "replica":
-        jobs.append(Job("replica_sync", replica_sync, sync_interval_s))
-        jobs.append(Job("heartbeat", fleet.beat, fleet.interval_s))
+        jobs += [
+            Job(
+                "replica_sync",
+                "Fetch what is new at the primary",
+                replica_sync,
+                Every(sync_interval_s),
+                shares_rows=True,
+                tuned_by="the tuning of replication (PATCH /api/ops/replication)",
+            ),
+            Job(
+                "heartbeat",
+                "Tell the fleet how this instance is",
+                fleet.beat,
+                Every(fleet.interval_s),
+                shares_rows=True,
+                tuned_by="the settings instance.heartbeat_s and instance.idle_heartbeat_s",
+            ),
+            Job(
+                "watch",
+                "Compare this instance with the primary",
+                look,
+                Every(_WATCH_INTERVAL_S),
+                shares_rows=True,
+                interval_range_s=(1.0, 60.0),
+            ),
+        ]
     return tuple(jobs)

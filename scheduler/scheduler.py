@@ -1,7 +1,9 @@
-"""A thin wrapper around APScheduler 3: jobs that never overlap, remember their last result and end before the server does.
+"""When jobs run: a wrapper around APScheduler 3 that never lets one overlap itself and lets all end before the server does.
 
-Owns when jobs run; `jobs.py` says which there are. A job that fails is logged with its name and runs again at its next time;
-it never takes another down. Stopping waits for jobs under way (APScheduler's own shutdown would cancel them).
+Owns the state of each job (paused, running, its newest run) between `start` and `stop`, which may follow each other in one
+process; `jobs.py` says which jobs there are, `ops/jobs.py` keeps how they went. A job that fails is logged with its name,
+raises a condition until its next success, and runs again at its next time; it never takes another down. Stopping waits for
+jobs under way (APScheduler's own shutdown would cancel them).
 """
 
 from __future__ import annotations
@@ -10,110 +12,328 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from contextvars import Context
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
-from apscheduler.triggers.base import BaseTrigger
+from msgspec import UNSET, UnsetType
 
+from groupspaces.clock import Clock
+from groupspaces.db.lease import LeaseLost
+from groupspaces.errors import AppError, Conflict, FieldError, Invalid, NotFound, Unavailable
 from groupspaces.logging_context import log
+from groupspaces.ops.conditions import Conditions
+from groupspaces.ops.jobs import Choice, JobHistory, JobRun, JobView, Known, Outcome, Run, Schedule, Scope
+from groupspaces.times import rfc3339
+from scheduler.schedules import Cron, Every, chosen, described, trigger_of
 
 _log = logging.getLogger("groupspaces.scheduler")
 
 _DRAIN_S = 3.0
-_MISFIRE_GRACE_S = 60
+_ENDED_BY_STOP = "The server stopped before it had ended."
+
+
+class Skipped(Exception):
+    """Raised by a job that had good reason to do nothing; the text says which."""
+
+
+class Leadership(Protocol):
+    """Whose turn it is where only one instance of a fleet may act."""
+
+    @property
+    def leads(self) -> bool:
+        """True while this instance may act."""
+
+    @property
+    def leader(self) -> str | None:
+        """The id of the instance that leads, as far as this one knows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One line of the job table: `interval_s` is asked anew after each run, so that it may change while running."""
+    """One line of the job table.
+
+    `run` may return a line for the history. A job of scope "leader" runs where the fleet's leader is, and writes with the
+    fence. `shares_rows`: it runs so often that runs which went alike share a row of history. `tuned_by` names what decides
+    its interval; operators then choose it there instead of here.
+    """
 
     name: str
+    title: str
     run: Callable[[], Awaitable[object]]
-    interval_s: Callable[[], float]
+    schedule: Every | Cron
+    scope: Scope = "instance"
     first_delay_s: float = 0.0
+    shares_rows: bool = False
+    tuned_by: str = ""
+    interval_range_s: tuple[float, float] = (1.0, 2_592_000.0)
 
 
 @dataclass(slots=True)
-class LastRun:
-    """How the newest run of a job went; `error` is None when it succeeded."""
+class _State:
+    """A job while the scheduler runs."""
 
-    runs: int = 0
-    failures: int = 0
-    started_at: datetime | None = None
-    duration_ms: float = 0.0
-    error: str | None = None
-
-
-class ChangingInterval(BaseTrigger):  # type: ignore[misc]
-    """Fire `interval_s()` seconds after the last time, whatever that is then."""
-
-    def __init__(self, interval_s: Callable[[], float], first_delay_s: float) -> None:
-        self._interval_s = interval_s
-        self._first_delay_s = first_delay_s
-
-    def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime:
-        """Return when to fire next; `previous` is None before the first time."""
-        if previous is None:
-            return now + timedelta(seconds=self._first_delay_s)
-        return max(now, previous + timedelta(seconds=self._interval_s()))
+    job: Job
+    choice: Choice
+    schedule: Every | Cron
+    runs: int
+    failures: int
+    newest: Run | None
+    running: bool = False
+    failing: bool = False
 
 
-@dataclass(slots=True)
 class Scheduler:
-    """Run a table of jobs from `start` to `stop`."""
+    """Run a table of jobs from `start` to `stop`. For the event loop alone."""
 
-    jobs: tuple[Job, ...]
-    last: dict[str, LastRun] = field(default_factory=dict)
-    _running: set[asyncio.Task[None]] = field(default_factory=set)
-    _scheduler: AsyncIOScheduler | None = None
+    def __init__(
+        self,
+        jobs: tuple[Job, ...],
+        history: JobHistory,
+        conditions: Conditions,
+        clock: Clock,
+        leadership: Leadership,
+    ) -> None:
+        self._jobs = {job.name: job for job in jobs}
+        self._history = history
+        self._conditions = conditions
+        self._clock = clock
+        self._leadership = leadership
+        self._states: dict[str, _State] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._scheduler: AsyncIOScheduler | None = None
 
-    def start(self) -> None:
-        """Begin. Must be called on the event loop the jobs shall run on."""
+    async def start(self) -> None:
+        """Begin, with what operators chose before. Must be called on the event loop the jobs shall run on."""
+        known = await self._history.load(self._jobs)
         self._scheduler = AsyncIOScheduler(timezone=UTC)
-        for job in self.jobs:
-            self.last[job.name] = LastRun()
-            self._scheduler.add_job(
-                self._run,
-                ChangingInterval(job.interval_s, job.first_delay_s),
-                args=(job,),
-                id=job.name,
-                max_instances=1,
-                coalesce=True,
-                misfire_grace_time=_MISFIRE_GRACE_S,
-            )
+        for job in self._jobs.values():
+            self._states[job.name] = state = self._state_of(job, known[job.name])
+            self._add(state, first_delay_s=min(job.first_delay_s, _delay_s(state.schedule)))
         self._scheduler.start()
 
     def run_soon(self, name: str) -> None:
-        """Move a job's next time to now, such as when an idle instance gets its first visitor."""
-        if self._scheduler is not None:
+        """Move a job's next time to now, such as when an idle instance gets its first visitor; not of a paused one."""
+        if self._scheduler is not None and not self._states[name].choice.paused:
             self._scheduler.modify_job(name, next_run_time=datetime.now(UTC))
 
     async def stop(self) -> None:
         """Start nothing more, wait for what runs, then cancel what has not ended after a few seconds."""
+        scheduler, self._scheduler = self._scheduler, None
+        if scheduler is None:
+            return
+        scheduler.pause()
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=_DRAIN_S)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        scheduler.shutdown(wait=False)
+        await self._history.flush()
+
+    # --- for the API (`JobControl`) ---
+
+    def table(self) -> list[JobView]:
+        """List all jobs."""
+        return [self._view(state) for state in self._states.values()]
+
+    def check_run(self, name: str) -> None:
+        """Raise `NotFound`, `Conflict` or `Unavailable` when the job cannot be run now."""
+        state = self._state(name)
+        if state.job.scope == "leader" and not self._leadership.leads:
+            raise _leader_elsewhere(self._leadership.leader)
+        if state.running:
+            raise Conflict("This job is running already.", code="JOB_RUNNING")
+
+    def run_now(self, name: str) -> JobView:
+        """Begin a run, also of a paused job. Raises as `check_run` does."""
+        self.check_run(name)
+        state = self._state(name)
+        state.running = True
+        # In a context of its own: what the job logs does not belong to the request that asked for it.
+        self._keep(asyncio.create_task(self._run(state), name=f"job {name}", context=Context()))
+        return self._view(state)
+
+    def check_change(
+        self, name: str, *, paused: bool | UnsetType = UNSET, schedule: Schedule | UnsetType | None = UNSET
+    ) -> None:
+        """Raise `NotFound` or `Invalid` when the change cannot be made."""
+        self._changed(self._state(name), paused, schedule)
+
+    async def change(
+        self, name: str, *, paused: bool | UnsetType = UNSET, schedule: Schedule | UnsetType | None = UNSET
+    ) -> JobView:
+        """Pause, resume or reschedule, from now on and after a restart. Raises `Unavailable` when it cannot be stored."""
+        state = self._state(name)
+        choice, effective = self._changed(state, paused, schedule)
+        if not await self._history.choose(name, choice):
+            raise Unavailable(
+                "This could not be kept: the disk of this instance is full or cannot be written. Nothing was changed.",
+                code="STORAGE_UNAVAILABLE",
+                retry_after_s=10,
+            )
+        state.choice, state.schedule = choice, effective
+        if self._scheduler is not None:
+            self._scheduler.remove_job(name)
+            self._add(state, first_delay_s=_delay_s(effective))
+        return self._view(state)
+
+    async def history(self, name: str, *, before_id: int, limit: int) -> list[JobRun]:
+        """Return runs of a job, the newest first."""
+        return await self._history.runs(self._state(name).job.name, before_id=before_id, limit=limit)
+
+    # --- states ---
+
+    def _state(self, name: str) -> _State:
+        if name not in self._jobs:
+            raise NotFound("There is no such job at this instance.")
+        if self._scheduler is None:
+            raise Unavailable("Jobs do not run here right now. Try again shortly.", retry_after_s=2)
+        return self._states[name]
+
+    def _state_of(self, job: Job, known: Known) -> _State:
+        state = _State(job, known.choice, job.schedule, known.runs, known.failures, known.newest)
+        if known.choice.schedule is not None and not job.tuned_by:
+            try:
+                state.schedule = chosen(known.choice.schedule, interval_range_s=job.interval_range_s)
+            except Invalid as error:
+                log(_log, logging.WARNING, "chosen schedule left out", job=job.name, reason=error.detail)
+        if known.newest_run is not None and known.newest_run.outcome == "failed":
+            state.failing = True
+            self._conditions.set(
+                f"job_failed:{job.name}",
+                True,
+                known.newest_run.detail,
+                since_ms=known.newest_run.started_at_ms,
+            )
+        return state
+
+    def _changed(
+        self, state: _State, paused: bool | UnsetType, schedule: Schedule | UnsetType | None
+    ) -> tuple[Choice, Every | Cron]:
+        job, choice, effective = state.job, state.choice, state.schedule
+        if paused is not UNSET:
+            choice = choice._replace(paused=paused)
+        if schedule is not UNSET:
+            if job.tuned_by:
+                message = f"is decided by {job.tuned_by}"
+                raise Invalid(f"schedule {message}.", errors=[FieldError("schedule", message)])
+            choice = choice._replace(schedule=schedule)
+            effective = (
+                job.schedule if schedule is None else chosen(schedule, interval_range_s=job.interval_range_s)
+            )
+        return choice, effective
+
+    def _view(self, state: _State) -> JobView:
+        job = state.job
+        planned = None if self._scheduler is None else self._scheduler.get_job(job.name)
+        next_run = None if planned is None else planned.next_run_time
+        return JobView(
+            id=job.name,
+            title=job.title,
+            scope=job.scope,
+            schedule=described(state.schedule),
+            paused=state.choice.paused,
+            running=state.running,
+            waits_for_leader=job.scope == "leader" and not self._leadership.leads,
+            next_run_at=None if next_run is None else rfc3339(int(next_run.timestamp() * 1000)),
+            last=None if state.newest is None else state.newest.last(),
+            runs=state.runs,
+            failures=state.failures,
+        )
+
+    # --- running ---
+
+    def _add(self, state: _State, *, first_delay_s: float) -> None:
         if self._scheduler is None:
             return
-        self._scheduler.pause()
-        if self._running:
-            await asyncio.wait(self._running, timeout=_DRAIN_S)
-        self._scheduler.shutdown(wait=False)
-        self._scheduler = None
+        job = self._scheduler.add_job(
+            self._fire,
+            trigger_of(state.schedule, first_delay_s=first_delay_s),
+            args=(state,),
+            id=state.job.name,
+            # A run too late is still a run, and several missed ones are one. Overlaps are ours to prevent: `_fire` does,
+            # which knows of runs that were asked for as well.
+            coalesce=True,
+            misfire_grace_time=None,
+            max_instances=1_000,
+        )
+        if state.choice.paused:
+            job.pause()
 
-    async def _run(self, job: Job) -> None:
+    async def _fire(self, state: _State) -> None:
+        """The job's time has come."""
+        if state.running or self._scheduler is None:
+            return
+        state.running = True
         task = asyncio.current_task()
         if task is not None:
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
-        last = self.last[job.name]
-        last.runs += 1
-        last.started_at, started_s = datetime.now(UTC), time.monotonic()
+            self._keep(task)
+        await self._run(state)
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, state: _State) -> None:
+        started_at_ms, started_s = self._clock.now_ms(), time.monotonic()
+        outcome: Outcome = "failed"
+        detail = _ENDED_BY_STOP
         try:
-            await job.run()
-            last.error = None
-        except Exception as error:  # noqa: BLE001  (the job wrapper: one failure is its own)
-            last.failures += 1
-            if last.error is None:
-                log(_log, logging.WARNING, "job failed", job=job.name, error=str(error), exc_info=True)
-            last.error = str(error)
+            outcome, detail = await self._outcome(state)
         finally:
-            last.duration_ms = (time.monotonic() - started_s) * 1000
+            state.running = False
+            state.newest = self._history.note(
+                state.job.name,
+                outcome,
+                detail,
+                started_at_ms=started_at_ms,
+                duration_ms=(time.monotonic() - started_s) * 1000,
+                shared=state.job.shares_rows or outcome == "skipped",
+            )
+            if outcome != "skipped":
+                state.runs += 1
+                state.failures += outcome == "failed"
+        await self._history.flush(everything=not state.job.shares_rows)
+
+    async def _outcome(self, state: _State) -> tuple[Outcome, str]:
+        job = state.job
+        try:
+            if job.scope == "leader" and not self._leadership.leads:
+                raise Skipped("Another instance leads.")
+            result = await job.run()
+        except Skipped as reason:
+            return "skipped", str(reason)
+        except LeaseLost as lost:
+            return "skipped", lost.detail
+        except Exception as error:  # noqa: BLE001  (the job wrapper: one failure is its own)
+            words = _words(error)
+            if not state.failing:
+                log(_log, logging.WARNING, "job failed", job=job.name, error=words, exc_info=True)
+            state.failing = True
+            self._conditions.set(f"job_failed:{job.name}", True, words)
+            return "failed", words
+        state.failing = False
+        self._conditions.set(f"job_failed:{job.name}", False)
+        return "done", result if isinstance(result, str) else ""
+
+
+def _delay_s(schedule: Every | Cron) -> float:
+    return schedule.now_s() if isinstance(schedule, Every) else 0.0
+
+
+def _words(error: Exception) -> str:
+    """Say what went wrong to an operator; notes hold what users are not told."""
+    said = error.detail if isinstance(error, AppError) else f"{type(error).__name__}: {error}"
+    return " ".join([said, *(f"({note})" for note in getattr(error, "__notes__", ()))])
+
+
+def _leader_elsewhere(leader: str | None) -> Conflict:
+    whose = (
+        f"the instance {leader}: ask it, or add ?instance={leader}"
+        if leader
+        else "another instance, and which is not known here yet: try again shortly"
+    )
+    return Conflict(f"This job runs on the instance that leads. That is {whose}.", code="LEADER_ELSEWHERE")

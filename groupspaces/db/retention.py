@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from .batch import Batch, Statement
+from .batch import Batch, Statement, Write
 from .changes import NOW_MS
-from .database import Database
 
 DAY_MS = 86_400_000
 # One batch stays small: each touched page travels to every instance.
@@ -18,7 +17,7 @@ _TRIM_FEED_SQL = f"""DELETE FROM change WHERE seq IN (
 _TRIM_KEYS_SQL = f"DELETE FROM idempotency WHERE at_ms < {NOW_MS} - {DAY_MS}"
 
 
-async def trim(db: Database, *, retention_days: int) -> None:
-    """Delete what is older than its time, a bounded piece a call. Idempotent; raises `Unavailable`."""
+async def trim(write: Write, *, retention_days: int) -> None:
+    """Delete what is older than its time, a bounded piece a call. Idempotent; raises what `write` raises."""
     statements = [Statement(_TRIM_FEED_SQL, (retention_days * DAY_MS,)), Statement(_TRIM_KEYS_SQL)]
-    await db.write(Batch(statements))
+    await write(Batch(statements))

@@ -1,19 +1,36 @@
-"""The operations of `/api/health*`; the console's calls join them here."""
+"""The operations of `/api/health*`, and what is wrong in detail, for operators."""
 
 from __future__ import annotations
 
 import msgspec
 from starlette.responses import Response
 
+from groupspaces.ops.conditions import Conditions
 from groupspaces.ops.health import Health, Lifecycle, examine
+from groupspaces.ops.watch import Watch
+from groupspaces.times import rfc3339
 from groupspaces.web.context import Context
-from groupspaces.web.operations import PUBLIC, operation
+from groupspaces.web.operations import OPERATOR, PUBLIC, operation
 
 
 class Alive(msgspec.Struct, frozen=True):
     """The answer of the two probes."""
 
     status: str
+
+
+class ConditionShown(msgspec.Struct, frozen=True):
+    """One thing that is wrong: `title` says what it means, `detail` what was seen last."""
+
+    name: str
+    title: str
+    since: str
+    detail: str
+
+
+class ConditionList(msgspec.Struct):
+    items: list[ConditionShown]
+    next: None = None
 
 
 @operation(
@@ -29,7 +46,8 @@ class Alive(msgspec.Struct, frozen=True):
 )
 async def health(ctx: Context) -> Response:
     """Answer 200 while reads work ("degraded" when the primary is away), 503 when they do not."""
-    found = await examine(ctx.services.db, ctx.services.clock)
+    ctx.part(Watch).look()
+    found = await examine(ctx.services.db, ctx.services.clock, ctx.part(Conditions))
     return _json(found, 503 if found.status == "unhealthy" else 200)
 
 
@@ -69,8 +87,28 @@ async def ready(ctx: Context) -> Response:
     return _json(Alive("ready"), 200)
 
 
+@operation(
+    "GET",
+    "/api/ops/conditions",
+    access=OPERATOR,
+    summary="List what is wrong at this instance right now, the longest first",
+    tag="operations",
+    returns=ConditionList,
+    reads_data=False,
+)
+async def get_conditions(ctx: Context) -> ConditionList:
+    """Answer with an empty list when all is well."""
+    ctx.part(Watch).look()
+    return ConditionList(
+        [
+            ConditionShown(active.name, active.title, rfc3339(active.since_ms), active.detail)
+            for active in ctx.part(Conditions).active()
+        ]
+    )
+
+
 def _json(value: msgspec.Struct, status: int) -> Response:
     return Response(msgspec.json.encode(value), status, media_type="application/json")
 
 
-OPERATIONS = (health, live, ready)
+OPERATIONS = (health, live, ready, get_conditions)

@@ -49,10 +49,11 @@ class Conditions:
         self._clock = clock
         self._active: dict[str, Condition] = {}
 
-    def set(self, name: str, active: bool, detail: str = "") -> None:
+    def set(self, name: str, active: bool, detail: str = "", *, since_ms: int | None = None) -> None:
         """Say that a condition holds or does not; `name` is a key of TITLES, or one with `:` and the thing it concerns.
 
-        While it holds its time stays and its detail follows. Raises KeyError for a kind that TITLES does not know.
+        While it holds its time stays and its detail follows; `since_ms` is for one that began before this process did.
+        Raises KeyError for a kind that TITLES does not know.
         """
         kind, _, subject = name.partition(":")
         title = TITLES[kind]
@@ -69,8 +70,9 @@ class Conditions:
             if len(self._active) >= _LIMIT:
                 return
             log(_log, logging.WARNING, "condition", condition=name, detail=detail)
-        since_ms = self._clock.now_ms() if before is None else before.since_ms
-        self._active[name] = Condition(name, title, since_ms, detail)
+        if before is not None:
+            since_ms = before.since_ms
+        self._active[name] = Condition(name, title, since_ms or self._clock.now_ms(), detail)
 
     def active(self) -> list[Condition]:
         """List what is wrong, the longest first."""

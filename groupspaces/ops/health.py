@@ -15,6 +15,7 @@ from groupspaces import __version__
 from groupspaces.clock import Clock
 from groupspaces.db.database import Database
 from groupspaces.errors import Unavailable
+from groupspaces.ops.conditions import Conditions
 from groupspaces.times import rfc3339
 
 # A page of the file itself: "SELECT 1" would be answered without touching it.
@@ -32,8 +33,15 @@ class ReplicaHealth(msgspec.Struct, frozen=True):
     rebuilding: bool
 
 
+class ActiveCondition(msgspec.Struct, frozen=True):
+    """What is wrong and since when; why is for operators (`GET /api/ops/conditions`)."""
+
+    name: str
+    since: str
+
+
 class Health(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The answer of `GET /api/health`; `replica` is there in replica mode only."""
+    """The answer of `GET /api/health`; `replica` is there in replica mode only, `conditions` while there are any."""
 
     status: Literal["healthy", "degraded", "unhealthy"]
     timestamp: str
@@ -42,6 +50,7 @@ class Health(msgspec.Struct, frozen=True, omit_defaults=True):
     mode: Literal["standalone", "replica"]
     primary: Literal["reachable", "unreachable"]
     replica: ReplicaHealth | None = None
+    conditions: tuple[ActiveCondition, ...] = ()
 
 
 @dataclass(slots=True)
@@ -51,7 +60,7 @@ class Lifecycle:
     draining: bool = False
 
 
-async def examine(db: Database, clock: Clock) -> Health:
+async def examine(db: Database, clock: Clock, conditions: Conditions) -> Health:
     """Read from the database and say how this instance is. Never raises; costs one short read."""
     status = db.status()
     try:
@@ -76,4 +85,7 @@ async def examine(db: Database, clock: Clock) -> Health:
         mode=db.mode,
         primary=status.primary,
         replica=replica if db.mode == "replica" else None,
+        conditions=tuple(
+            ActiveCondition(active.name, rfc3339(active.since_ms)) for active in conditions.active()
+        ),
     )

@@ -104,7 +104,7 @@ async def test_retention_trims_old_changes_and_keeps_the_newest(db: Database) ->
         await db.write(note(name))
     head = db.status().seq
     await db.write(Batch([Statement("UPDATE change SET at_ms = at_ms - ?", (8 * DAY_MS,))]))
-    await trim(db, retention_days=9)
+    await trim(db.write, retention_days=9)
     assert (await db.read("SELECT count(*) FROM change"))[0][0] == head
-    await trim(db, retention_days=7)
+    await trim(db.write, retention_days=7)
     assert await db.read("SELECT seq FROM change") == [(head,)]
