@@ -11,6 +11,7 @@ import { Bar } from "./ui/Bar.js";
 import { Dialog } from "./ui/Dialog.js";
 import { FreshStrip } from "./ui/FreshStrip.js";
 import { KeyList } from "./ui/KeyList.js";
+import { Lazy } from "./ui/Lazy.js";
 import { LoadError } from "./ui/LoadError.js";
 import { NotFound } from "./ui/NotFound.js";
 import { Rail } from "./ui/Rail.js";
@@ -26,13 +27,15 @@ import { loadSpaces, spaceById, spaces } from "./features/spaces/spaces.js";
 import { SpaceSettings } from "./features/spaces/SpaceSettings.js";
 
 const LAST_SPACE_KEY = "gs.last-space";
+const CONSOLE = "/ops/replication";
+const loadConsole = () => import("./ops/Console.js").then((module) => module.Console);
 const SPACE_PAGES = { chat: "/spaces/:id", people: "/spaces/:id/people", settings: "/spaces/:id/settings" };
 
 export function Shell({ path, user }) {
   const { status, items, error } = useStore(spaces);
   const [open, setOpen] = useState(null); // the dialog that is open: "create", "invite", "leave", "members", "keys"
   const [invitesMade, setInvitesMade] = useState(0);
-  const { page, spaceId } = pageOf(path);
+  const { page, spaceId } = pageOf(path, user);
   const space = items.find((item) => item.id === spaceId) ?? null;
   const lastSpace = space ?? items.find((item) => item.id === readStored(LAST_SPACE_KEY, null)) ?? null;
   const close = () => setOpen(null);
@@ -50,13 +53,19 @@ export function Shell({ path, user }) {
     if (!["create", "keys"].includes(open)) close();
   }, [space?.id]);
   const hue = spaceHue(space);
-  useLayoutEffect(() => applyHue(document.body, space ? hue : { hue: "leaf" }), [space?.id, hue.hue, hue.degrees]);
+  useLayoutEffect(() => applyHue(document.body, space ? hue : { hue: page === "console" ? "slate" : "leaf" }), [space?.id, hue.hue, hue.degrees, page]);
+  useEffect(() => {
+    if (page === "console" && path === "/ops") navigate(CONSOLE, { replace: true });
+  }, [path]);
 
   const actions = {
     invite: () => setOpen("invite"), leave: () => setOpen("leave"), showMembers: () => setOpen("members"),
   };
   const strip = html`<${FreshStrip} tryNow=${tryNow} />`;
   const hasAside = page === "chat" && space;
+  if (page === "console") {
+    return html`<${Lazy} load=${loadConsole} path=${path} />${open === "keys" && html`<${KeyList} onClose=${close} />`}`;
+  }
   return html`
     <div class=${hasAside ? "app" : "app app-two"}>
       <${Rail} page=${page} spaceId=${spaceId} newSpace=${() => setOpen("create")} />
@@ -82,8 +91,9 @@ export function Shell({ path, user }) {
   }
 }
 
-function pageOf(path) {
+function pageOf(path, user) {
   if (path === "/") return { page: "home", spaceId: null };
+  if (user.is_operator && (path === "/ops" || path.startsWith("/ops/"))) return { page: "console", spaceId: null };
   if (path === "/settings") return { page: "you", spaceId: null };
   for (const [page, pattern] of Object.entries(SPACE_PAGES)) {
     const params = matchPath(pattern, path);

@@ -39,6 +39,7 @@ export function Rail({ page, spaceId, newSpace }) {
       <div class="rail-foot">
         <${FreshLine} />
         <div class="me"><${Avatar} user=${user} /><span class="grow clip strong">${user.name}</span>
+          ${user.is_operator && html`<a class="ib ib-s" href="/ops/replication" aria-label="Operations" data-tip="Operations"><${Icon} name="activity" /></a>`}
           <a class="ib ib-s" href="/settings" aria-label="Settings" data-tip="Settings" aria-current=${page === "you" ? "page" : undefined}><${Icon} name="settings" /></a></div>
       </div>
     </nav>`;

@@ -21,9 +21,11 @@ def test_the_page_preloads_exactly_the_modules_that_are_imported() -> None:
 
 def test_every_module_and_style_sheet_is_used() -> None:
     modules = {name(path) for path in own_files("*.js")} - {"lib/theme-boot.js"}
-    assert modules <= reachable(STATIC / "app.js")
+    assert modules <= reachable(STATIC / "app.js", lazily=True)
     linked = set(re.findall(r'<link rel="stylesheet" href="/static/([^"]+)">', INDEX))
-    assert linked == {name(path) for path in own_files("*.css")} - {"css/docs.css"}  # of /api/docs
+    added = {sheet for path in own_files("*.js") for sheet in re.findall(r'"(css/[^"]+)"', path.read_text())}
+    assert not linked & added
+    assert linked | added == {name(path) for path in own_files("*.css")} - {"css/docs.css"}  # of /api/docs
 
 
 def test_only_one_module_asks_the_server() -> None:
@@ -93,8 +95,12 @@ def own_files(pattern: str) -> list[Path]:
     return sorted(path for path in STATIC.rglob(pattern) if "vendor" not in path.parts)
 
 
-def reachable(entry: Path) -> set[str]:
-    """Follow the imports from a module; names are relative to the static folder."""
+def reachable(entry: Path, *, lazily: bool = False) -> set[str]:
+    """Follow the imports from a module, `lazily` also those that wait until somebody needs them; names are relative to the
+    static folder."""
+    imports = r'^(?:import|export|\}).*? from "(\.[^"]+)";'
+    if lazily:
+        imports += r'|\bimport\("(\.[^"]+)"\)'
     found: set[str] = set()
     waiting = [entry]
     while waiting:
@@ -104,10 +110,8 @@ def reachable(entry: Path) -> set[str]:
         found.add(name(path))
         if "vendor" not in path.parts:
             waiting += [
-                (path.parent / target).resolve()
-                for target in re.findall(
-                    r'^(?:import|export|\}).*? from "(\.[^"]+)";', path.read_text(), re.MULTILINE
-                )
+                (path.parent / (match[1] or match[2])).resolve()
+                for match in re.finditer(imports, path.read_text(), re.MULTILINE)
             ]
     return found
 

@@ -8,6 +8,7 @@ import { plural } from "../../lib/words.js";
 import { Avatar } from "../../ui/Avatar.js";
 import { Button } from "../../ui/Button.js";
 import { FieldError } from "../../ui/Field.js";
+import { Icon } from "../../ui/Icon.js";
 import { Segments } from "../../ui/Segments.js";
 import { usePaneHeading } from "../../ui/usePaneHeading.js";
 import { session, signOut } from "./session.js";
@@ -39,6 +40,12 @@ export function Settings({ showKeys }) {
           <span><span>Single letters do things</span><span class="hint">Such as E to edit. Switch it off when you dictate or use another tool that types letters.</span></span></label>
         <p class="gap-t"><${Button} small onClick=${showKeys}>Show all keys<//></p>
       </section>
+      ${user.is_operator && html`
+        <section class="sect" aria-labelledby="set-ops">
+          <div class="sect-head"><h2 id="set-ops">Operations</h2></div>
+          <p class="ink-2 sm">How this place runs: its instances, how fresh they are, and its jobs.</p>
+          <p class="gap-t"><a class="btn" href="/ops/replication"><${Icon} name="activity" />Open the console</a></p>
+        </section>`}
       <${SignOut} />
     </div></div>`;
 }

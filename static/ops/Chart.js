@@ -1,0 +1,76 @@
+import uPlot from "../vendor/uplot.js";
+import { html, useEffect, useRef } from "../vendor/preact.js";
+import { useStore } from "../lib/store.js";
+import { theme } from "../lib/theme.js";
+import { clock } from "../lib/time.js";
+
+const FONT = "12px Geist, system-ui, sans-serif";
+const TIME_AXIS_PX = 26;
+const VALUE_AXIS_PX = 52;
+
+/**
+ * Lines over time. `data` is uPlot's: times in seconds, then one list for each of `lines`, `{token, width?, dash?}`. `words(value)`
+ * writes a value, `label` says in a sentence what the drawing shows. `onPoint(index | null)` follows the pointer.
+ */
+export function Chart({ data, lines, words, label, onPoint }) {
+  const box = useRef(null);
+  const plot = useRef(null);
+  const latest = useRef({ data });
+  latest.current = { data, onPoint };
+  const { choice } = useStore(theme);
+  const look = lines.map(({ token, width, dash }) => `${token} ${width} ${dash}`).join();
+
+  useEffect(() => {
+    const draw = () => {
+      plot.current?.destroy();
+      plot.current = new uPlot(options(box.current, lines, words, (index) => latest.current.onPoint?.(index)), latest.current.data, box.current);
+    };
+    const resized = new ResizeObserver(() => plot.current?.setSize(sizeOf(box.current)));
+    const systemTheme = matchMedia("(prefers-color-scheme: dark)");
+    draw();
+    document.fonts.ready.then(() => plot.current && draw());
+    resized.observe(box.current);
+    systemTheme.addEventListener("change", draw);
+    return () => {
+      resized.disconnect();
+      systemTheme.removeEventListener("change", draw);
+      plot.current.destroy();
+      plot.current = null;
+    };
+  }, [choice, look]);
+  useEffect(() => {
+    plot.current.setData(data);
+  }, [data]);
+
+  return html`<div class="chart" role="img" aria-label=${label} ref=${box}></div>`;
+}
+
+function options(box, lines, words, onPoint) {
+  const ink = colour("--ink-3", box);
+  const axis = { stroke: ink, font: FONT, ticks: { show: false } };
+  return {
+    ...sizeOf(box),
+    padding: [8, 8, 0, 0],
+    legend: { show: false },
+    cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 } },
+    scales: { y: { range: (_, __, most) => [0, (most || 1) * 1.12] } },
+    axes: [
+      { ...axis, grid: { show: false }, size: TIME_AXIS_PX, values: (_, splits) => splits.map((seconds) => clock(seconds * 1000)) },
+      { ...axis, grid: { stroke: colour("--chart-grid", box), width: 1 }, size: VALUE_AXIS_PX, space: 34, values: (_, splits) => splits.map(words) },
+    ],
+    series: [{}, ...lines.map(({ token, width = 2, dash }) => ({ stroke: colour(token, box), width, dash, points: { show: false }, spanGaps: false }))],
+    hooks: { setCursor: [(u) => onPoint(u.cursor.idx ?? null)] },
+  };
+}
+
+const sizeOf = (box) => ({ width: Math.max(200, box.clientWidth), height: box.clientHeight });
+
+/** A canvas cannot read custom properties: let an element resolve the token in the theme that applies. */
+function colour(token, near) {
+  const probe = document.createElement("i");
+  probe.style.setProperty("color", `var(${token})`);
+  near.append(probe);
+  const resolved = getComputedStyle(probe).color;
+  probe.remove();
+  return resolved;
+}

@@ -1,0 +1,31 @@
+import { html } from "../vendor/preact.js";
+import { ago, clock } from "../lib/time.js";
+import { count } from "./figures.js";
+import { versionsOf } from "./fleet.js";
+
+/** The row of facts under the verdict. */
+export function Facts({ items, status, primaryAwaySince }) {
+  const streams = items.reduce((sum, instance) => sum + instance.open_streams, 0);
+  const away = primaryAwaySince !== null;
+  return html`
+    <div class="ops-facts"><dl class="facts">
+      <${Fact} name="Primary"><span class="dotmark" data-s=${away ? "warn" : undefined}></span>${away ? `away since ${clock(primaryAwaySince)}` : "reachable"}<//>
+      <${Fact} name="Feed position">${count(status?.feed_seq)}<//>
+      <${Fact} name="Doorbell">${status && doorbellWords(status.doorbell)}<//>
+      <${Fact} name="Open streams">${count(streams)}<//>
+      <${Fact} name="Version">${versionsOf(items)}<//>
+    </dl></div>`;
+}
+
+function Fact({ name, children }) {
+  return html`<div class="fact"><dt>${name}</dt><dd>${children}</dd></div>`;
+}
+
+function doorbellWords({ enabled, peers }) {
+  if (!enabled) return "off, intervals only";
+  if (peers.length === 0) return "nobody to ring";
+  const failing = peers.filter((peer) => !peer.ok);
+  if (failing.length > 0) return `${peers.length - failing.length} of ${peers.length} answer`;
+  const last = Math.max(...peers.map((peer) => Date.parse(peer.last_rung_at ?? 0) || 0));
+  return last === 0 ? "not rung yet" : `rung ${ago(Date.now() - last)}`;
+}

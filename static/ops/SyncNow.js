@@ -1,0 +1,35 @@
+import { html, useState } from "../vendor/preact.js";
+import { announce } from "../lib/announce.js";
+import { api } from "../lib/api.js";
+import { explain } from "../lib/problems.js";
+import { plural } from "../lib/words.js";
+import { Button } from "../ui/Button.js";
+import { count, duration } from "./figures.js";
+import { atInstance } from "./instances.js";
+
+/** Make an instance equal to the primary now, and say what came of it. */
+export function SyncNow({ instance, onDone, quiet = false }) {
+  const [state, setState] = useState({ busy: false, outcome: null, failed: false });
+  const sync = async () => {
+    setState({ busy: true, outcome: null, failed: false });
+    try {
+      const words = outcomeWords(await api.post(atInstance("/ops/replication/sync", instance)));
+      setState({ busy: false, outcome: words, failed: false });
+      announce(words);
+      onDone?.();
+    } catch (error) {
+      setState({ busy: false, outcome: explain(error), failed: true });
+      announce(explain(error), { urgent: true });
+    }
+  };
+  return html`
+    <span class="sync-now">
+      <${Button} small kind=${quiet ? "quiet" : ""} icon="refresh-cw" busy=${state.busy && "Syncing…"} onClick=${sync}>Sync now<//>
+      ${state.outcome && html`<span class=${state.failed ? "xs bad-ink" : "xs ink-2"} data-outcome="">${state.outcome}</span>`}
+    </span>`;
+}
+
+function outcomeWords({ feed_seq: seq, changed, duration_ms: ms }) {
+  const took = `Done in ${duration(ms)}`;
+  return changed ? `${took}: ${plural(changed, "change")}, now at ${count(seq)}.` : `${took}: nothing new.`;
+}

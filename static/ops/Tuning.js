@@ -1,0 +1,73 @@
+import { html, useEffect, useState } from "../vendor/preact.js";
+import { announce } from "../lib/announce.js";
+import { api } from "../lib/api.js";
+import { explain } from "../lib/problems.js";
+import { Button } from "../ui/Button.js";
+import { FieldError } from "../ui/Field.js";
+import { toast } from "../ui/toasts.js";
+import { interval, intervalWords, percent } from "./figures.js";
+import { atInstance } from "./instances.js";
+import { Forecast } from "./Forecast.js";
+import { Range } from "./Range.js";
+import { bodyOf, chosenOf, intervalStops, JITTER_STOPS, KEYS, moved, resetDraft } from "./draft.js";
+
+const ORIGINS = { settings: "from its settings", everywhere: "set for all instances", instance: "set for this instance" };
+
+/** Change how an instance, or all of them, keep up: with a preview first, without a restart. */
+export function Tuning({ instance, name, tuning, fleetSize, primaryAway, onTuned }) {
+  const [draft, setDraft] = useState({});
+  const [busy, setBusy] = useState(null);
+  const [problem, setProblem] = useState(null);
+  useEffect(() => setDraft({}), [name]);
+
+  const chosen = chosenOf(tuning, draft);
+  const put = (key) => (value) => {
+    setProblem(null);
+    setDraft(moved(tuning, draft, key, value));
+  };
+  const apply = async (everywhere) => {
+    setBusy(everywhere ? "all" : "one");
+    setProblem(null);
+    try {
+      await api.patch(atInstance("/ops/replication", instance), { ...bodyOf(tuning, draft, everywhere), everywhere });
+      setDraft({});
+      const words = everywhere ? "All instances are tuned" : `${name} is tuned`;
+      toast(words);
+      onTuned();
+    } catch (error) {
+      setProblem(explain(error));
+      announce(explain(error), { urgent: true });
+    }
+    setBusy(null);
+  };
+  const unchanged = Object.keys(bodyOf(tuning, draft, false)).length === 0;
+  const unchangedEverywhere = Object.keys(bodyOf(tuning, draft, true)).length === 0;
+  const away = primaryAway && "The primary does not answer, and tuning is kept there.";
+  const isTuned = KEYS.some((key) => tuning[key].from !== "settings");
+
+  return html`
+    <section class="panel" aria-labelledby="ops-tune">
+      <div class="panel-head"><h2 id="ops-tune">Tuning</h2><span class="end">${name}</span></div>
+      <div class="tune">
+        <${Range} label="Sync interval" hint="while people are connected" value=${chosen.interval_s} stops=${intervalStops(tuning.interval_s)} words=${interval} spoken=${intervalWords}
+          note=${ORIGINS[tuning.interval_s.from]} onInput=${put("interval_s")} />
+        <${Range} label="Idle interval" hint="while nobody is" value=${chosen.idle_interval_s} stops=${intervalStops(tuning.idle_interval_s)} words=${interval} spoken=${intervalWords}
+          note=${ORIGINS[tuning.idle_interval_s.from]} onInput=${put("idle_interval_s")} />
+        <${Range} label="Jitter" hint="how far a sync may stray from its interval" value=${chosen.jitter} stops=${JITTER_STOPS} words=${percent} spoken=${percent}
+          note=${ORIGINS[tuning.jitter.from]} onInput=${put("jitter")} />
+        <label class="tick"><input class="check" type="checkbox" checked=${chosen.doorbell} onChange=${(event) => put("doorbell")(event.currentTarget.checked)} />
+          <span><span>Doorbell</span><span class="hint">Tell the others of each write, and fetch when they tell us; ${ORIGINS[tuning.doorbell.from]}.</span></span></label>
+        <${Forecast} instance=${instance} changes=${bodyOf(tuning, draft, false)} />
+        ${problem && html`<${FieldError} text=${problem} />`}
+        <div class="row row-wrap tune-do">
+          ${fleetSize > 1 && html`
+            <${Button} kind="primary" small busy=${busy === "all" && "Applying…"} disabledBecause=${away || (unchangedEverywhere && "Nothing is changed yet.")} onClick=${() => apply(true)}>Apply to all ${fleetSize} instances<//>`}
+          <${Button} kind=${fleetSize > 1 ? "" : "primary"} small busy=${busy === "one" && "Applying…"} disabledBecause=${away || (unchanged && "Nothing is changed yet.")} onClick=${() => apply(false)}>Apply to ${fleetSize > 1 ? "this instance" : name}<//>
+          ${unchanged
+            ? isTuned && html`<${Button} kind="quiet" small onClick=${() => setDraft(resetDraft(tuning))}>Reset to settings<//>`
+            : html`<${Button} kind="quiet" small onClick=${() => setDraft({})}>Put it back<//>`}
+        </div>
+        ${away && html`<p class="hint">${away} It works again by itself.</p>`}
+      </div>
+    </section>`;
+}
