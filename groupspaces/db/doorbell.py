@@ -103,6 +103,7 @@ class Doorbell:
         self._report = report
         self._enabled = enabled
         self._bells: dict[str, _Bell] = {}
+        self._newest_seq = 0
         self._heard: dict[str, tuple[int, int]] = {}
         self._sent = self._received = self._failed = 0
         db.subscribe(self._on_changes)
@@ -123,19 +124,24 @@ class Doorbell:
 
     def ring(self, seq: int) -> None:
         """Tell every peer that the primary has `seq`, soon and without waiting."""
+        self._newest_seq = max(self._newest_seq, seq)
         if self._enabled:
             for bell in self._bells.values():
                 bell.want(seq)
 
     def follow(self, peers: Sequence[Peer]) -> None:
-        """Ring these from now on: those with a `url`. One that has started anew is rung again at once."""
+        """Ring these from now on: those with a `url`. Who is new here is told of our newest write; who was silent and has
+        started anew is tried at once.
+        """
         reachable = {peer.id: peer for peer in peers if peer.url and peer.id != self._id}
         for instance_id in self._bells.keys() - reachable.keys():
             self._bells.pop(instance_id).silence()
         for instance_id, peer in reachable.items():
             bell = self._bells.get(instance_id)
             if bell is None:
-                self._bells[instance_id] = _Bell(peer, self._send, self._pause_s, self._report)
+                bell = self._bells[instance_id] = _Bell(peer, self._send, self._pause_s, self._report)
+                if self._enabled and self._newest_seq:
+                    bell.want(self._newest_seq)
             elif bell.peer != peer:
                 bell.peer = peer
                 bell.wake()
@@ -223,6 +229,7 @@ class Doorbell:
         if any(change.kind == FEED_RESET for change in changes):
             # Positions may have gone back: what was rung before says nothing about what comes.
             self._heard.clear()
+            self._newest_seq = 0
             for bell in self._bells.values():
                 bell.forget()
 
