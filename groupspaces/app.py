@@ -7,6 +7,7 @@ and memberships where lower layers need them.
 from __future__ import annotations
 
 import functools
+import logging
 from typing import Any
 
 import msgspec
@@ -29,8 +30,11 @@ from groupspaces.features.chat.pages import Pages
 from groupspaces.features.spaces import api as spaces
 from groupspaces.features.spaces import events as space_events
 from groupspaces.features.spaces import invites, members
+from groupspaces.host.channel import Channel, Line
+from groupspaces.host.local_call import Answer, Call, perform
 from groupspaces.identity import Identity, identify
 from groupspaces.live import Hub
+from groupspaces.logging_context import log
 from groupspaces.ops import api as ops
 from groupspaces.ops import doorbell_api, fleet_api, jobs_api, metrics, store
 from groupspaces.ops.conditions import Conditions
@@ -46,8 +50,9 @@ from groupspaces.web import openapi, stream
 from groupspaces.web.activity import Activity
 from groupspaces.web.application import application
 from groupspaces.web.bookmarks import Bookmarks
-from groupspaces.web.context import Services
+from groupspaces.web.context import LOCAL_OPERATOR, Services
 from groupspaces.web.cookies import SessionCookies
+from groupspaces.web.forward import Forwarding
 from groupspaces.web.limits import Limiter
 from groupspaces.web.operations import Operation
 from groupspaces.web.proxies import TrustedProxies
@@ -58,6 +63,8 @@ from scheduler.scheduler import Scheduler
 
 FEATURES = (accounts, spaces, chat, stream, ops, doorbell_api, fleet_api, jobs_api, metrics)
 EVENTS = (account_events, space_events, chat_events)
+
+_log = logging.getLogger("groupspaces")
 
 
 def operations() -> tuple[Operation, ...]:
@@ -101,11 +108,12 @@ class Application:
             people_here=self._people_here,
             open_streams=lambda: self._hub.open_streams,
         )
+        signer = Signer(settings.auth.secret)
         self._peer_client = PeerClient()
         self._doorbell = Doorbell(
             db,
             identity.id,
-            Signer(settings.auth.secret),
+            signer,
             self._peer_client,
             clock,
             enabled=settings.replica.doorbell,
@@ -131,12 +139,13 @@ class Application:
         )
         self._metrics = Metrics(db, self._hub, traffic)
         db.subscribe_syncs(lambda duration_s, ok: self._metrics.synced(duration_s, ok=ok))
+        sessions = StoredSessions(db, clock)
         services = Services(
             settings=settings,
             clock=clock,
             db=db,
             hub=self._hub,
-            sessions=StoredSessions(db, clock),
+            sessions=sessions,
             cookies=SessionCookies(settings.auth.secret, secure=settings.public_url.startswith("https://")),
             bookmarks=Bookmarks(db, max_stale_s=settings.auth.max_stale_s),
             limiter=Limiter(settings.limits, clock),
@@ -151,6 +160,9 @@ class Application:
                 Identity: identity,
                 Conditions: conditions,
                 Fleet: self._fleet,
+                Forwarding: Forwarding(
+                    identity.id, signer, self._peer_client, db, sessions, self._fleet.find
+                ),
                 Doorbell: self._doorbell,
                 Watch: watch,
                 JobControl: self._scheduler,
@@ -158,13 +170,13 @@ class Application:
         )
         client = ClientRoute(static_dir(), settings)
         self.asgi = application(services, operations(), [client], traffic)
+        self._channel = Channel(settings.data_dir, {"http": self._serve_locally})
 
     async def start(self) -> None:
         """Open the database and begin the jobs. Raises a `SettingsError` when serving would be wrong."""
         await self._db.open()
         self._metrics.loop_lag.start()
-        await self._store.open()
-        await self._scheduler.start()
+        await self._start_duties()
 
     def drain(self) -> None:
         """Send traffic elsewhere: not ready any more, and streams end."""
@@ -173,14 +185,33 @@ class Application:
 
     async def stop(self) -> None:
         """End jobs, then streams, then the database."""
+        await self._stop_duties()
+        await self._hub.close()
+        await self._metrics.loop_lag.close()
+        await self._db.close()
+
+    # --- what one process of an instance does for all of them ---
+
+    async def _start_duties(self) -> None:
+        await self._store.open()
+        await self._scheduler.start()
+        try:
+            await self._channel.open()
+        except OSError as error:
+            log(_log, logging.WARNING, "no control socket", error=str(error))
+
+    async def _stop_duties(self) -> None:
+        await self._channel.close()
         await self._scheduler.stop()
         await self._store.close()
         await self._fleet.leave()
         await self._doorbell.close()
         await self._peer_client.close()
-        await self._hub.close()
-        await self._metrics.loop_lag.close()
-        await self._db.close()
+
+    async def _serve_locally(self, line: Line, payload: Any) -> Answer:
+        """Answer a call that came through the data folder's socket: whoever may open that is the operator."""
+        more = {LOCAL_OPERATOR: True} if line.worker is None else {}
+        return await perform(self.asgi, msgspec.convert(payload, Call), **more)
 
     def _people_here(self) -> bool:
         return self._activity.people_connected(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from typing import Any, Literal
 
 import msgspec
@@ -96,7 +97,7 @@ class Instance(msgspec.Struct, frozen=True):
     conditions: list[str]
 
 
-class Packed(msgspec.Struct, frozen=True):
+class Packed(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a row says beside its keys. Times are told as ages, so that no reader needs the writer's clock."""
 
     region: str = ""
@@ -315,7 +316,8 @@ class Fleet:
         if not self._announced or (self._learning is not None and not self._learning.done()):
             return
         if any(change.kind in (_CHANGED, FEED_RESET) for change in changes):
-            self._learning = asyncio.create_task(self._learn_from_replica(), name="fleet")
+            # In a context of its own: what it logs does not belong to the request that happened to bring the news.
+            self._learning = asyncio.create_task(self._learn_from_replica(), name="fleet", context=Context())
 
     async def _learn_from_replica(self) -> None:
         now_ms = self._now_ms()

@@ -19,8 +19,9 @@ from groupspaces.errors import NotFound, Unauthenticated
 
 from .auth import Authenticator, SameOrigin
 from .bookmarks import Bookmarks, freshness
-from .context import Context, Services
+from .context import LOCAL_OPERATOR, Context, Services
 from .decoding import BodyDecoder, QueryDecoder, check_media_type, path_parameter, read_body
+from .forward import FORWARDED, Accepted, BadSignature, Forwarding
 from .idempotency import HEADER as IDEMPOTENCY_HEADER
 from .idempotency import AlreadyDone, Earlier, IdempotencyKey, checked_key, fingerprint_of
 from .limits import Limiter, Policy
@@ -126,6 +127,7 @@ class _Handling:
         self._proxies: TrustedProxies = services.proxies
         self._second_look = SecondLook(services.db, services.clock)
         self._authenticator = Authenticator(services, self._second_look)
+        self._forwarding: Forwarding | None = services.parts.get(Forwarding)
         self._origin = SameOrigin(services.settings.public_url, services.proxies)
 
     async def run(
@@ -137,8 +139,14 @@ class _Handling:
         scope[ANSWER_HEADERS] = answer_headers
         if not call.is_read:
             self._origin.check(scope, headers)
-        principal = await self._authenticator.principal(headers, needed=call.is_private)
-        if principal is None and call.is_private:
+        forwarding = self._forwarding if operation.takes_instance else None
+        forwarded = forwarding is not None and FORWARDED in headers
+        if forwarding is not None and forwarded:
+            accepted = await self._accepted(forwarding, scope, receive, answer_headers)
+            principal, headers, receive = accepted.principal, accepted.headers, accepted.receive
+        else:
+            principal = await self._authenticator.principal(headers, needed=call.is_private)
+        if principal is None and call.is_private and LOCAL_OPERATOR not in scope:
             raise Unauthenticated("Sign in first.")
         if call.is_read:
             if operation.reads_data:
@@ -156,15 +164,35 @@ class _Handling:
             headers_in=headers,
             headers_out=[],
         )
-        await self._admit(call, ctx)
-        arguments, body = await self._decoded(call, ctx)
-        self._spend(operation, ctx, arguments, answer_headers)
-        result = await self._result(call, ctx, arguments, body)
+        if forwarded:
+            await operation.access.check(ctx)  # on a state that is fresh already
+        else:
+            await self._admit(call, ctx)
+        elsewhere = forwarding.target(scope) if forwarding is not None else None
+        if forwarding is not None and elsewhere is not None:
+            answer_headers.clear()  # it is not our state that answers
+            self._spend(operation, ctx, [], answer_headers)
+            result: Any = await forwarding.send(elsewhere, ctx)
+        else:
+            arguments, body = await self._decoded(call, ctx)
+            self._spend(operation, ctx, arguments, answer_headers)
+            result = await self._result(call, ctx, arguments, body)
         if ctx.written_seq:
             answer_headers.append((b"gs-bookmark", b"%d" % ctx.written_seq))
         if ctx.headers_out:
             answer_headers += ctx.headers_out
         await _answer(call, result, answer_headers, scope, receive, send)
+
+    async def _accepted(
+        self, forwarding: Forwarding, scope: Scope, receive: Receive, answer_headers: Headers
+    ) -> Accepted:
+        """Take a call that another instance carried here; whoever forges one is counted."""
+        try:
+            return await forwarding.accept(scope, scope[HEADERS], receive)
+        except BadSignature:
+            address = limit_key(self._proxies.client_address(scope))
+            self._limiter.spend(answer_headers, ("anonymous", address))
+            raise
 
     async def _admit(self, call: Call, ctx: Context) -> None:
         """Raise what the caller is refused with; what they may do is looked up anew before a no."""
@@ -193,7 +221,7 @@ class _Handling:
 
     def _spend(self, operation: Operation, ctx: Context, arguments: list[Any], headers: Headers) -> None:
         """Count the call; nothing of it waits."""
-        if not self._limiter.enabled or operation.rate == "free":
+        if not self._limiter.enabled or operation.rate == "free" or ctx.is_local_operator:
             return
         if operation.rate == "auth":
             self._limiter.spend(headers, *self._guesses(ctx, arguments))

@@ -67,6 +67,14 @@ _PARAMETERS = {
 }
 
 
+_INSTANCE = {
+    "name": "instance",
+    "in": "query",
+    "description": "The id of the instance that shall answer, when it is not the one that is asked",
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"},
+}
+
+
 def document(operations: Iterable[Operation]) -> dict[str, Any]:
     """Describe `operations` as an OpenAPI 3.1 document."""
     operations = tuple(operations)
@@ -102,7 +110,8 @@ def document(operations: Iterable[Operation]) -> dict[str, Any]:
             "parameters": {
                 name: {"name": name, "in": "header", "description": words, "schema": schema}
                 for name, (words, schema) in _PARAMETERS.items()
-            },
+            }
+            | {"instance": _INSTANCE},
         },
     }
 
@@ -182,6 +191,8 @@ def _parameters(op: Operation, schema_of: dict[int, Any], components: dict[str, 
         {"name": name, "in": "path", "required": True, "schema": _path_schema(name)}
         for name in op.parameter_names
     ]
+    if op.takes_instance:
+        parameters.append({"$ref": "#/components/parameters/instance"})
     if op.query is not None:
         query = components[schema_of[id(op.query)]["$ref"].rsplit("/", 1)[-1]]
         required = query.get("required", ())

@@ -92,6 +92,11 @@ class Operation:
     reads_data: bool
 
     @property
+    def takes_instance(self) -> bool:
+        """Tell whether `?instance=ID` makes another instance answer: true of all that operators call."""
+        return self.path.startswith("/api/ops/")
+
+    @property
     def parameter_names(self) -> tuple[str, ...]:
         """Name the parameters of the path, in order."""
         return tuple(segment[1:-1] for segment in self.path.split("/") if segment.startswith("{"))

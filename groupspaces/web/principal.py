@@ -32,6 +32,10 @@ class Sessions(Protocol):
         """Return whose unexpired session this is, or None; a suspended person has none. One local read."""
         ...
 
+    async def again(self, session_id: int) -> Principal | None:
+        """Return whose unexpired session has this id, or None; a suspended person has none. One local read."""
+        ...
+
     def standing(self, principal: Principal) -> Statement:
         """Return the query, with its refusal, that finds a row while the session stands: each write asks it."""
         ...

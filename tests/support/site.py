@@ -40,8 +40,7 @@ ORIGIN = "http://testserver"
 
 _PRINCIPAL_SQL = """
 SELECT user.id, session.id, user.name, user.username, user.is_operator, session.expires_at_ms
-FROM session JOIN user ON user.id = session.user_id WHERE session.token_hash = ?
-"""
+FROM session JOIN user ON user.id = session.user_id WHERE """
 _MEMBERS_SQL = "SELECT user_id FROM member WHERE space_id = ?"
 
 
@@ -50,7 +49,13 @@ class _Sessions:
         self._db = db
 
     async def find(self, token_hash: bytes) -> Principal | None:
-        row: Any = await self._db.read_one(_PRINCIPAL_SQL, (token_hash,))
+        return await self._found(_PRINCIPAL_SQL + "session.token_hash = ?", token_hash)
+
+    async def again(self, session_id: int) -> Principal | None:
+        return await self._found(_PRINCIPAL_SQL + "session.id = ?", session_id)
+
+    async def _found(self, sql: str, key: bytes | int) -> Principal | None:
+        row: Any = await self._db.read_one(sql, (key,))
         if row is None:
             return None
         user_id, session_id, name, username, is_operator, expires_at_ms = row

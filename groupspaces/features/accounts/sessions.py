@@ -54,7 +54,8 @@ _COLUMNS = "id, user_agent, created_at_ms, expires_at_ms"
 _PRINCIPAL_SQL = """
 SELECT user.id, session.id, user.name, user.username, user.is_operator, session.expires_at_ms
 FROM session JOIN user ON user.id = session.user_id
-WHERE session.token_hash = ? AND session.expires_at_ms > ? AND user.suspended_at_ms IS NULL"""
+WHERE session.{key} = ? AND session.expires_at_ms > ? AND user.suspended_at_ms IS NULL"""
+_BY_TOKEN_SQL, _BY_ID_SQL = _PRINCIPAL_SQL.format(key="token_hash"), _PRINCIPAL_SQL.format(key="id")
 
 _STANDING_SQL = f"""
 SELECT 1 FROM session JOIN user ON user.id = session.user_id
@@ -91,7 +92,14 @@ class StoredSessions:
 
     async def find(self, token_hash: bytes) -> Principal | None:
         """Return whose unexpired session this is, or None; a suspended person has none. One local read."""
-        row: Any = await self._db.read_one(_PRINCIPAL_SQL, (token_hash, self._clock.now_ms()))
+        return await self._found(_BY_TOKEN_SQL, token_hash)
+
+    async def again(self, session_id: int) -> Principal | None:
+        """Return whose unexpired session has this id, or None; a suspended person has none. One local read."""
+        return await self._found(_BY_ID_SQL, session_id)
+
+    async def _found(self, sql: str, key: Value) -> Principal | None:
+        row: Any = await self._db.read_one(sql, (key, self._clock.now_ms()))
         if row is None:
             return None
         user_id, session_id, name, username, is_operator, expires_at_ms = row
