@@ -180,7 +180,8 @@ class _MetricsReaders:
         )
         if not settings.enabled:
             raise Forbidden("Metrics are switched off.", code="METRICS_OFF")
-        if not has_token and not ctx.services.proxies.is_direct_from_loopback(ctx.scope):
+        local = ctx.is_local_operator or ctx.services.proxies.is_direct_from_loopback(ctx.scope)
+        if not has_token and not local:
             raise Forbidden(
                 "Send the token of metrics.token as Authorization: Bearer.", code="METRICS_TOKEN_NEEDED"
             )

@@ -1,0 +1,1 @@
+"""What the processes of one instance on one host share: a socket, a piece of memory, and who of them leads."""
