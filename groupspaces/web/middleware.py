@@ -33,6 +33,7 @@ _ID_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123
 _MAX_ID_CHARS = 64
 _EVENT_STREAM = b"text/event-stream"
 _SWEEP_S = 1.0
+_INTERNAL = "/internal/"
 _YEAR_S = 31_536_000
 
 Headers = list[tuple[bytes, bytes]]
@@ -112,7 +113,7 @@ class Edge:
         method: str = scope["method"]
         status = exchange.status or 499
         self._traffic.record(exchange.route, method, status, duration_s)
-        if self._logged(method, status):
+        if self._logged(method, status, exchange.route):
             fields = {
                 "method": method,
                 "route": exchange.route,
@@ -266,10 +267,14 @@ def security_headers(settings: Settings) -> tuple[Headers, Headers]:
     return api, page
 
 
-def _logged(settings: Settings) -> Callable[[str, int], bool]:
+def _logged(settings: Settings) -> Callable[[str, int, str], bool]:
     """Return which requests get a line in the log: `log.access` is "all", "writes" or "errors"."""
     if settings.log.access == "all":
-        return lambda method, status: True
+        return lambda method, status, route: True
     if settings.log.access == "writes":
-        return lambda method, status: status >= 500 or method not in ("GET", "HEAD")
-    return lambda method, status: status >= 500
+        # What instances tell each other all the time writes nothing.
+        return lambda method, status, route: (
+            status >= 500
+            or (method not in ("GET", "HEAD") and (status >= 400 or not route.startswith(_INTERNAL)))
+        )
+    return lambda method, status, route: status >= 500
