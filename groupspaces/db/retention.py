@@ -1,4 +1,8 @@
-"""What is forgotten: old rows of the change feed and Idempotency-Keys past their 24 hours."""
+"""What is forgotten.
+
+Old rows of the change feed, Idempotency-Keys past their 24 hours, instances not heard of for 30 days, and what operators
+did over a year ago.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +18,15 @@ _TRIM_FEED_SQL = f"""DELETE FROM change WHERE seq IN (
   SELECT seq FROM (SELECT seq, at_ms FROM change ORDER BY seq LIMIT {_ROWS_AT_ONCE})
   WHERE at_ms < {NOW_MS} - ?
 ) AND seq < (SELECT max(seq) FROM change)"""
+# The few rows of a fleet are all looked at.
+_TRIM_FLEET_SQL = f"DELETE FROM instance WHERE seen_at_ms < {NOW_MS} - {30 * DAY_MS}"
+_TRIM_AUDIT_SQL = f"""DELETE FROM audit WHERE id IN (
+  SELECT id FROM (SELECT id, at_ms FROM audit ORDER BY id LIMIT {_ROWS_AT_ONCE}) WHERE at_ms < {NOW_MS} - {365 * DAY_MS}
+)"""
 _TRIM_KEYS_SQL = f"DELETE FROM idempotency WHERE at_ms < {NOW_MS} - {DAY_MS}"
 
 
 async def trim(write: Write, *, retention_days: int) -> None:
     """Delete what is older than its time, a bounded piece a call. Idempotent; raises what `write` raises."""
-    statements = [Statement(_TRIM_FEED_SQL, (retention_days * DAY_MS,)), Statement(_TRIM_KEYS_SQL)]
-    await write(Batch(statements))
+    others = map(Statement, (_TRIM_KEYS_SQL, _TRIM_FLEET_SQL, _TRIM_AUDIT_SQL))
+    await write(Batch([Statement(_TRIM_FEED_SQL, (retention_days * DAY_MS,)), *others]))
