@@ -36,13 +36,16 @@ from groupspaces.identity import Identity, identify
 from groupspaces.live import Hub
 from groupspaces.logging_context import log
 from groupspaces.ops import api as ops
-from groupspaces.ops import doorbell_api, fleet_api, jobs_api, metrics, store
+from groupspaces.ops import doorbell_api, fleet_api, jobs_api, metrics, replication_api, store
 from groupspaces.ops.conditions import Conditions
 from groupspaces.ops.health import Lifecycle
 from groupspaces.ops.instances import Fleet
 from groupspaces.ops.jobs import JobControl, JobHistory
 from groupspaces.ops.load import LoadMeter
 from groupspaces.ops.metrics import Metrics
+from groupspaces.ops.replication_history import ReplicationHistory
+from groupspaces.ops.sync_pace import SyncPace
+from groupspaces.ops.tuning import Tuning
 from groupspaces.ops.watch import Watch
 from groupspaces.settings import Settings, ensure_secret
 from groupspaces.signing import Signer
@@ -61,7 +64,18 @@ from groupspaces.web.traffic import Traffic
 from scheduler.jobs import job_table
 from scheduler.scheduler import Scheduler
 
-FEATURES = (accounts, spaces, chat, stream, ops, doorbell_api, fleet_api, jobs_api, metrics)
+FEATURES = (
+    accounts,
+    spaces,
+    chat,
+    stream,
+    ops,
+    doorbell_api,
+    fleet_api,
+    jobs_api,
+    replication_api,
+    metrics,
+)
 EVENTS = (account_events, space_events, chat_events)
 
 _log = logging.getLogger("groupspaces")
@@ -124,11 +138,34 @@ class Application:
         self._fleet.subscribe(self._doorbell.follow)
         db.subscribe_writes(self._doorbell.ring)
         self._store = LocalStore(settings.data_dir / store.FILE, store.SCHEMA)
+        self._tuning = Tuning(db, settings.replica, identity.id)
+        self._tuning.subscribe(self._tuned)
+        self._pace = SyncPace(self._tuning, people_here=self._people_here, resume=self._sync_soon)
+        db.subscribe_rounds(self._pace.tried)
+        self._history = ReplicationHistory(
+            db,
+            self._store,
+            clock,
+            people_here=self._people_here,
+            doorbell_on=lambda: self._tuning.now.doorbell,
+        )
+        self._doorbell.subscribe(self._history.announced)
         watch = Watch(
-            db, conditions, clock, interval_s=self._sync_interval_s, timeout_s=settings.replica.timeout_s
+            db,
+            conditions,
+            clock,
+            interval_s=lambda: self._pace.meant_s,
+            timeout_s=settings.replica.timeout_s,
         )
         self._scheduler = Scheduler(
-            job_table(db, settings, self._fleet, watch, sync_interval_s=self._sync_interval_s),
+            job_table(
+                db,
+                settings,
+                self._fleet,
+                watch,
+                sync_interval_s=self._pace.next_s,
+                on_sync_due=self._history.scheduled,
+            ),
             JobHistory(self._store),
             conditions,
             clock,
@@ -164,6 +201,8 @@ class Application:
                     identity.id, signer, self._peer_client, db, sessions, self._fleet.find
                 ),
                 Doorbell: self._doorbell,
+                Tuning: self._tuning,
+                ReplicationHistory: self._history,
                 Watch: watch,
                 JobControl: self._scheduler,
             },
@@ -175,6 +214,7 @@ class Application:
     async def start(self) -> None:
         """Open the database and begin the jobs. Raises a `SettingsError` when serving would be wrong."""
         await self._db.open()
+        self._tuning.start()
         self._metrics.loop_lag.start()
         await self._start_duties()
 
@@ -187,6 +227,7 @@ class Application:
         """End jobs, then streams, then the database."""
         await self._stop_duties()
         await self._hub.close()
+        await self._tuning.close()
         await self._metrics.loop_lag.close()
         await self._db.close()
 
@@ -194,6 +235,8 @@ class Application:
 
     async def _start_duties(self) -> None:
         await self._store.open()
+        if self._db.mode == "replica":
+            self._history.start()
         await self._scheduler.start()
         try:
             await self._channel.open()
@@ -203,6 +246,7 @@ class Application:
     async def _stop_duties(self) -> None:
         await self._channel.close()
         await self._scheduler.stop()
+        await self._history.close()
         await self._store.close()
         await self._fleet.leave()
         await self._doorbell.close()
@@ -218,14 +262,19 @@ class Application:
             now_s=self._clock.monotonic_s(), open_streams=self._hub.open_streams
         )
 
-    def _sync_interval_s(self) -> float:
-        given = self.settings.replica
-        return given.interval_s if self._people_here() else given.idle_interval_s
-
     def _somebody_arrived(self) -> None:
         if self._db.mode == "replica":
             self._scheduler.run_soon("replica_sync")
             self._scheduler.run_soon("heartbeat")
+
+    def _sync_soon(self) -> None:
+        if self._db.mode == "replica":
+            self._scheduler.run_soon("replica_sync")
+
+    def _tuned(self) -> None:
+        """Begin with the new intervals now: the next time may have been planned far ahead."""
+        self._doorbell.enabled = self._tuning.now.doorbell
+        self._sync_soon()
 
 
 def _with_secret(settings: Settings) -> Settings:

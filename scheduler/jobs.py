@@ -18,11 +18,18 @@ _WATCH_INTERVAL_S = 2.0
 
 
 def job_table(
-    db: Database, settings: Settings, fleet: Fleet, watch: Watch, *, sync_interval_s: Callable[[], float]
+    db: Database,
+    settings: Settings,
+    fleet: Fleet,
+    watch: Watch,
+    *,
+    sync_interval_s: Callable[[], float],
+    on_sync_due: Callable[[], None],
 ) -> tuple[Job, ...]:
-    """Return the jobs of one instance. `sync_interval_s` says how long to wait after each sync."""
+    """Return the jobs of one instance. `sync_interval_s` says how long to wait after each sync; `on_sync_due` hears of its time."""
 
     async def replica_sync() -> None:
+        on_sync_due()
         try:
             await db.sync()
         except Unavailable as error:

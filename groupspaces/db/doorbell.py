@@ -106,7 +106,12 @@ class Doorbell:
         self._newest_seq = 0
         self._heard: dict[str, tuple[int, int]] = {}
         self._sent = self._received = self._failed = 0
+        self._listeners: list[Callable[[int], None]] = []
         db.subscribe(self._on_changes)
+
+    def subscribe(self, listener: Callable[[int], None]) -> None:
+        """Tell `listener` the position that a ring brought, when it is news here."""
+        self._listeners.append(listener)
 
     # --- sending ---
 
@@ -211,6 +216,8 @@ class Doorbell:
         if ring.epoch < epoch or (ring.epoch == epoch and ring.seq <= self._db.heads()[-1][0]):
             return False
         # In another epoch positions mean something else: then heads prove nothing, and the primary is asked first.
+        for listener in self._listeners:
+            listener(ring.seq)
         self._db.sync_soon(ring.seq, ring.heads if ring.epoch == epoch else ())
         return True
 

@@ -29,4 +29,29 @@ CREATE TABLE job_choice (
 ) STRICT, WITHOUT ROWID;
 """
 
-SCHEMA = (_JOBS,)
+# `ops/replication_history.py`. What happened in ten seconds; durations are in milliseconds, and null where there was none.
+_REPLICATION = """
+CREATE TABLE replication_sample (
+  at_s INTEGER PRIMARY KEY,
+  covered_s REAL NOT NULL,
+  active_s REAL NOT NULL,
+  lag_ms INTEGER NOT NULL,
+  rounds INTEGER NOT NULL,
+  scheduled INTEGER NOT NULL,
+  failures INTEGER NOT NULL,
+  questions INTEGER NOT NULL,
+  fetches INTEGER NOT NULL,
+  bytes INTEGER NOT NULL,
+  frames INTEGER NOT NULL,
+  round_ms REAL,
+  fetch_ms REAL,
+  fetch_max_ms REAL,
+  fetch_durations_ms TEXT NOT NULL,
+  changes INTEGER NOT NULL,
+  belled INTEGER NOT NULL,
+  announced INTEGER NOT NULL
+) STRICT;
+CREATE INDEX replication_sample_with_fetches ON replication_sample (at_s) WHERE fetches > 0;
+"""
+
+SCHEMA = (_JOBS, _REPLICATION)

@@ -1,0 +1,218 @@
+"""The operations of replication: how it stands, how it is tuned, what a tuning would mean, and syncing now."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from groupspaces.db.doorbell import Doorbell
+from groupspaces.identity import Identity
+from groupspaces.ops.forecast import Basis, Forecast, basis, forecast
+from groupspaces.ops.replication_history import KEPT_S, ReplicationHistory, Sample
+from groupspaces.ops.tuning import KEYS, RANGES, Entry, Tunables, Tuning
+from groupspaces.times import rfc3339
+from groupspaces.web.context import Context
+from groupspaces.web.operations import OPERATOR, operation
+
+
+def _number(key: str, description: str) -> Meta:
+    """Describe a number with its range, which is checked later, so that the refusal names all of it."""
+    least, most = RANGES[key]
+    return Meta(description=description, extra_json_schema={"minimum": least, "maximum": most})
+
+
+class TuningChange(msgspec.Struct, forbid_unknown_fields=True):
+    """What to tune; what is left out stays, null gives the settings back their say."""
+
+    interval_s: (
+        Annotated[float, _number("interval_s", "Seconds between two rounds while people are connected.")]
+        | UnsetType
+        | None
+    ) = UNSET
+    idle_interval_s: (
+        Annotated[float, _number("idle_interval_s", "The same while nobody is; not below the other.")]
+        | UnsetType
+        | None
+    ) = UNSET
+    jitter: (
+        Annotated[float, _number("jitter", "How much an interval varies, as a share of it.")]
+        | UnsetType
+        | None
+    ) = UNSET
+    doorbell: bool | UnsetType | None = UNSET
+    everywhere: bool = False
+
+    def wanted(self) -> dict[str, Any]:
+        """Return what is named, by its key."""
+        return {key: value for key in KEYS if (value := getattr(self, key)) is not UNSET}
+
+
+class ReplicationQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    since: Annotated[int, Meta(ge=0, le=KEPT_S, description="Seconds of history.")] = 3600
+
+
+class Bell(msgspec.Struct, frozen=True):
+    """How it stands with one peer: `failures` counts rings in a row that it left unanswered."""
+
+    id: str
+    ok: bool
+    last_rung_at: str | None
+    failures: int
+
+
+class DoorbellView(msgspec.Struct, frozen=True):
+    """The counters are of this process, since its start."""
+
+    enabled: bool
+    peers: list[Bell]
+    sent: int
+    received: int
+    failed: int
+
+
+class HistoryView(msgspec.Struct, frozen=True):
+    """Samples of `step_s` seconds, the oldest first; none in standalone mode."""
+
+    step_s: int
+    samples: list[Sample]
+
+
+class ReplicationView(msgspec.Struct, frozen=True):
+    """How this instance stands against the primary. `active` tells whether people are connected here."""
+
+    instance: str
+    mode: Literal["standalone", "replica"]
+    primary: Literal["reachable", "unreachable"]
+    active: bool
+    feed_seq: int
+    as_of: str | None
+    lag_ms: int
+    last_sync_at: str | None
+    last_sync_ms: float | None
+    generation: int
+    rebuilding: str | None
+    last_error: str | None
+    doorbell: DoorbellView
+    tuning: Tunables
+    history: HistoryView
+    tunings: list[Entry]
+
+
+class Preview(msgspec.Struct, frozen=True):
+    """What is, and what would be."""
+
+    now: Forecast
+    then: Forecast
+    basis: Basis
+
+
+class Synced(msgspec.Struct, frozen=True):
+    """`changed` tells whether anything came; `feed_seq` is where this instance stands now."""
+
+    feed_seq: int
+    changed: bool
+    duration_ms: float
+
+
+@operation(
+    "GET",
+    "/api/ops/replication",
+    access=OPERATOR,
+    summary="How this instance replicates, and how it is tuned",
+    tag="operations",
+    query=ReplicationQuery,
+    returns=ReplicationView,
+)
+async def replication(ctx: Context, query: ReplicationQuery) -> ReplicationView:
+    """Answer from memory, one page of the tuning log and one read of this instance's own history."""
+    history, tuning = ctx.part(ReplicationHistory), ctx.part(Tuning)
+    step_s, samples = await history.samples(query.since)
+    tunings = await tuning.log(ctx.read)
+    status = ctx.services.db.status()
+    return ReplicationView(
+        instance=ctx.part(Identity).id,
+        mode=status.mode,
+        primary=status.primary,
+        active=history.people_here,
+        feed_seq=status.seq,
+        as_of=_time(status.as_of_ms),
+        lag_ms=status.lag_ms,
+        last_sync_at=_time(status.last_sync_at_ms),
+        last_sync_ms=status.last_sync_ms,
+        generation=status.generation,
+        rebuilding=status.rebuilding,
+        last_error=status.last_error,
+        doorbell=_shown(ctx.part(Doorbell)),
+        tuning=tuning.view(),
+        history=HistoryView(step_s, samples),
+        tunings=tunings,
+    )
+
+
+@operation(
+    "PATCH",
+    "/api/ops/replication",
+    access=OPERATOR,
+    summary="Tune this instance, or all of them, without a restart",
+    tag="operations",
+    body=TuningChange,
+    returns=Tunables,
+)
+async def tune(ctx: Context, body: TuningChange) -> Tunables:
+    """One round trip to the primary. In force here at once, elsewhere when the change arrives."""
+    tuning = ctx.part(Tuning)
+    await tuning.change(ctx, body.wanted(), everywhere=body.everywhere)
+    return tuning.view()
+
+
+@operation(
+    "POST",
+    "/api/ops/replication/preview",
+    access=OPERATOR,
+    summary="What a tuning would mean at this instance",
+    tag="operations",
+    body=TuningChange,
+    returns=Preview,
+    rate="read",
+)
+async def preview(ctx: Context, body: TuningChange) -> Preview:
+    """Compute from this instance's own history; nothing is changed."""
+    tuning = ctx.part(Tuning)
+    then = tuning.proposed(body.wanted(), everywhere=body.everywhere)
+    totals = await ctx.part(ReplicationHistory).totals()
+    return Preview(
+        now=await asyncio.to_thread(forecast, tuning.now, totals),
+        then=await asyncio.to_thread(forecast, then, totals),
+        basis=basis(totals),
+    )
+
+
+@operation(
+    "POST",
+    "/api/ops/replication/sync",
+    access=OPERATOR,
+    summary="Fetch now what is new at the primary",
+    tag="operations",
+    returns=Synced,
+)
+async def sync(ctx: Context) -> Synced:
+    """Run one round that fetches whether or not the feed has moved."""
+    before = ctx.services.db.status().seq
+    found = await ctx.services.db.sync(force=True)
+    return Synced(found.seq, found.seq != before, round(found.duration_ms, 1))
+
+
+def _shown(doorbell: Doorbell) -> DoorbellView:
+    state = doorbell.state()
+    peers = [Bell(bell.id, bell.ok, _time(bell.last_rung_at_ms), bell.failures) for bell in state.peers]
+    return DoorbellView(state.enabled, peers, state.sent, state.received, state.failed)
+
+
+def _time(at_ms: int | None) -> str | None:
+    return None if at_ms is None else rfc3339(at_ms)
+
+
+OPERATIONS = (replication, tune, preview, sync)
