@@ -107,6 +107,9 @@ class Edge:
         self.b.start()
         for name in ("operator", *_PEOPLE):
             self._people[name] = await Participant(self.a.url).sign_up(name.title())
+            if name == "operator":
+                # The first one to come makes `b` fetch, beside whatever they ask for: over by the time the others are here.
+                await self.bring_b_up(await self.actor(name))
         return self
 
     async def close(self) -> None:
@@ -153,7 +156,7 @@ class Edge:
                 "user_id": target.id,
                 "code": await founder.invite(space_id),
                 "session_id": (await self.actor(name)).session_id,
-                "job_id": "retention",
+                "job_id": "replica_sync",
             },
         )
 
