@@ -56,13 +56,14 @@ export async function openEvents(afterSeq, signal) {
   return response.body.getReader();
 }
 
-async function request(method, path, body, { key, version, signal, quiet401 = false } = {}) {
+/** `aside`: a look at the machinery, also while it is in trouble. It waits for no own write and tells nothing of this page's freshness. */
+async function request(method, path, body, { key, version, signal, quiet401 = false, aside = false } = {}) {
   const isWrite = method !== "GET";
   const headers = { Accept: "application/json" };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   if (key) headers["Idempotency-Key"] = key;
   if (version !== undefined) headers["If-Match"] = `"${version}"`;
-  if (!isWrite && bookmark > 0) headers["GS-Bookmark"] = String(bookmark);
+  if (!isWrite && !aside && bookmark > 0) headers["GS-Bookmark"] = String(bookmark);
 
   const deadline = AbortSignal.timeout(isWrite ? WRITE_TIMEOUT_MS : READ_TIMEOUT_MS);
   const response = await send(`/api${path}`, {
@@ -72,7 +73,7 @@ async function request(method, path, body, { key, version, signal, quiet401 = fa
     signal: signal ? anyOf(signal, deadline) : deadline,
     cache: "no-store",
   });
-  const { seq } = noteAnswer(response, isWrite);
+  const { seq } = noteAnswer(response, isWrite, aside);
   if (response.ok) {
     const data = response.status === 204 ? null : await readJson(response);
     if (data !== null && seq !== null) seqs.set(data, seq);
@@ -82,7 +83,7 @@ async function request(method, path, body, { key, version, signal, quiet401 = fa
   const error = await problemOf(response);
   if (error.code === "UNKNOWN_BOOKMARK" && bookmark > 0) {
     rememberBookmark(0); // another history than the one we wrote to: ask again without it
-    return request(method, path, body, { key, version, signal, quiet401 });
+    return request(method, path, body, { key, version, signal, quiet401, aside });
   }
   if (error.status === 401 && !quiet401) for (const listener of observers.unauthenticated) listener();
   throw error;
@@ -121,7 +122,7 @@ async function problemOf(response) {
   return new ApiError(response.status, { ...problem, code }, extras);
 }
 
-function noteAnswer(response, isWrite) {
+function noteAnswer(response, isWrite, aside) {
   const mark = Number(response.headers.get("GS-Bookmark"));
   if (isWrite && mark > bookmark) rememberBookmark(mark);
   const answer = {
@@ -131,7 +132,7 @@ function noteAnswer(response, isWrite) {
     ok: response.ok,
     isWrite,
   };
-  for (const listener of observers.answer) listener(answer);
+  if (!aside) for (const listener of observers.answer) listener(answer);
   return answer;
 }
 

@@ -1,37 +1,70 @@
 import { html } from "../vendor/preact.js";
 import { shortTime } from "../lib/time.js";
 import { Icon } from "../ui/Icon.js";
+import { lag } from "./figures.js";
+import { pageOf } from "./instances.js";
 import { SyncNow } from "./SyncNow.js";
 
 // What asks somebody to act now; everything else is a warning.
 const GRAVE = ["replica_behind", "instance_id_taken"];
 const HELPED_BY_SYNC = ["replica_behind"];
 
-const kindOf = (name) => name.split(":")[0];
+// What another instance said of itself, in a few words after its name. What is not here is told by its own name.
+const ELSEWHERE = {
+  replica_behind: ({ lag_ms: ms }) => `is ${lag(ms)} behind`,
+  replica_rebuilding: () => "fetches a new copy of all data",
+  primary_unreachable: () => "does not reach the primary",
+  job_failed: () => "has a job that failed",
+  doorbell_failing: () => "gets no answer to its rings",
+  instance_id_taken: () => "shares its id with another server",
+  clock_skew: () => "has a wrong clock",
+};
 
-/** What is wrong at one instance right now, the gravest first. */
-export function Alerts({ conditions, instance, onSynced }) {
-  const sorted = [...conditions].sort((a, b) => isGrave(b) - isGrave(a));
+const kindOf = (name) => name.split(":")[0];
+const isGrave = (name) => GRAVE.includes(kindOf(name));
+
+/** What is wrong: first at the instance that is looked at, in detail, then what the others said of themselves. */
+export function Alerts({ conditions, instance = null, name, others = [], onSynced }) {
+  const here = [...conditions].sort((a, b) => isGrave(b.name) - isGrave(a.name));
+  const there = others.map((other) => ({ other, kinds: kindsOf(other) })).filter(({ kinds }) => kinds.length > 0);
   return html`
     <section class="panel" aria-labelledby="ops-alerts">
-      <div class="panel-head"><h2 id="ops-alerts">Open alerts</h2><span class="end">${instance && `at ${instance}`}</span></div>
-      ${sorted.length === 0 && html`<p class="calm"><${Icon} name="circle-check" /><span>Nothing is wrong here.</span></p>`}
-      ${sorted.map((condition) => html`<${Alert} key=${condition.name} condition=${condition} instance=${instance} onSynced=${onSynced} />`)}
+      <div class="panel-head"><h2 id="ops-alerts">Open alerts</h2><span class="end">${name && here.length > 0 && `at ${name}`}</span></div>
+      ${here.length + there.length === 0 && html`<p class="calm"><${Icon} name="circle-check" /><span>Nothing is wrong.</span></p>`}
+      ${here.map((condition) => html`<${Here} key=${condition.name} condition=${condition} instance=${instance} onSynced=${onSynced} />`)}
+      ${there.map(({ other, kinds }) => html`<${There} key=${`at ${other.id}`} other=${other} kinds=${kinds} onSynced=${onSynced} />`)}
     </section>`;
 }
 
-function Alert({ condition, instance, onSynced }) {
-  const grave = isGrave(condition);
-  const [, subject] = condition.name.split(":");
+function Here({ condition, instance, onSynced }) {
+  const [kind, subject] = condition.name.split(":");
+  return html`
+    <${Box} grave=${isGrave(kind)} title=${condition.title}>
+      <p>${subject && html`<span class="strong">${subject}.</span> `}Since ${shortTime(condition.since)}. ${condition.detail}</p>
+      ${HELPED_BY_SYNC.includes(kind) && html`<div class="alert-do"><${SyncNow} instance=${instance} onDone=${onSynced} /></div>`}
+    <//>`;
+}
+
+function There({ other, kinds, onSynced }) {
+  const grave = kinds.some(isGrave);
+  return html`
+    <${Box} grave=${grave} title=${`${other.id} ${ELSEWHERE[kinds[0]](other)}`}>
+      <p>Said at ${shortTime(other.last_seen_at)}${kinds.length > 1 && `; it also ${kinds.slice(1).map((kind) => ELSEWHERE[kind](other)).join(" and ")}`}.</p>
+      <div class="alert-do">
+        ${kinds.some((kind) => HELPED_BY_SYNC.includes(kind)) && html`<${SyncNow} instance=${other.id} onDone=${onSynced} />`}
+        <a class="btn btn-s" href=${pageOf(other.id)}>Look at ${other.id}</a>
+      </div>
+    <//>`;
+}
+
+function Box({ grave, title, children }) {
   return html`
     <div class=${grave ? "alert" : "alert alert-warn"} role=${grave ? "alert" : "status"}>
       <${Icon} name=${grave ? "octagon-alert" : "triangle-alert"} />
-      <b>${condition.title}</b>
-      <div>
-        <p>${subject && html`<span class="strong">${subject}.</span> `}Since ${shortTime(condition.since)}. ${condition.detail}</p>
-        ${HELPED_BY_SYNC.includes(kindOf(condition.name)) && html`<div class="alert-do"><${SyncNow} instance=${instance} onDone=${onSynced} /></div>`}
-      </div>
+      <b>${title}</b>
+      <div>${children}</div>
     </div>`;
 }
 
-const isGrave = (condition) => Number(GRAVE.includes(kindOf(condition.name)));
+/** A peer's silence is told here already, by the instance that answers. */
+const kindsOf = (other) => [...new Set(other.conditions.map(kindOf))].filter((kind) => ELSEWHERE[kind]).sort((a, b) => isGrave(b) - isGrave(a));

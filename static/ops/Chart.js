@@ -9,7 +9,7 @@ const TIME_AXIS_PX = 26;
 const VALUE_AXIS_PX = 52;
 
 /**
- * Lines over time. `data` is uPlot's: times in seconds, then one list for each of `lines`, `{token, width?, dash?}`. `words(value)`
+ * Lines over time. `data` is uPlot's: times in seconds, then one list for each of `lines`, `{token, width?, dash?}` or `{token, dots}`. `words(value)`
  * writes a value, `label` says in a sentence what the drawing shows. `onPoint(index | null)` follows the pointer.
  */
 export function Chart({ data, lines, words, label, onPoint }) {
@@ -18,7 +18,7 @@ export function Chart({ data, lines, words, label, onPoint }) {
   const latest = useRef({ data });
   latest.current = { data, onPoint };
   const { choice } = useStore(theme);
-  const look = lines.map(({ token, width, dash }) => `${token} ${width} ${dash}`).join();
+  const look = lines.map(({ token, width, dash, dots }) => `${token} ${width} ${dash} ${dots}`).join();
 
   useEffect(() => {
     const draw = () => {
@@ -58,9 +58,15 @@ function options(box, lines, words, onPoint) {
       { ...axis, grid: { show: false }, size: TIME_AXIS_PX, values: (_, splits) => splits.map((seconds) => clock(seconds * 1000)) },
       { ...axis, grid: { stroke: colour("--chart-grid", box), width: 1 }, size: VALUE_AXIS_PX, space: 34, values: (_, splits) => splits.map(words) },
     ],
-    series: [{}, ...lines.map(({ token, width = 2, dash }) => ({ stroke: colour(token, box), width, dash, points: { show: false }, spanGaps: false }))],
+    series: [{}, ...lines.map((line) => series(line, colour(line.token, box)))],
     hooks: { setCursor: [(u) => onPoint(u.cursor.idx ?? null)] },
   };
+}
+
+/** Dots for what happens now and then, a line for what always is. */
+function series({ width = 2, dash, dots }, stroke) {
+  if (dots) return { stroke, paths: () => null, points: { show: true, size: dots, fill: stroke, width: 0 } };
+  return { stroke, width, dash, points: { show: false } };
 }
 
 const sizeOf = (box) => ({ width: Math.max(200, box.clientWidth), height: box.clientHeight });

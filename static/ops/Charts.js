@@ -1,13 +1,13 @@
 import { html, useMemo, useState } from "../vendor/preact.js";
 import { clock } from "../lib/time.js";
 import { plural } from "../lib/words.js";
-import { RowsSkeleton } from "../ui/Skeleton.js";
 import { Chart } from "./Chart.js";
 import { duration, lag, momentOfDay } from "./figures.js";
 import { limitOf } from "./fleet.js";
 
 const LIMIT_SHOWN_FROM = 0.4; // of the limit: below that the line would only press the others flat
 const TABLE_STEP_MS = 300_000;
+const SYNC_LINES = [{ token: "--chart-3", dots: 4 }, { token: "--chart-1", dots: 5 }];
 
 /** The last hour of one instance: how far behind it was and how long its syncs took, drawn and as a table. */
 export function Charts({ instance, status }) {
@@ -39,25 +39,26 @@ function LagChart({ instance, samples, limitMs }) {
 
 function SyncChart({ samples }) {
   const data = useMemo(() => [times(samples), samples.map((sample) => sample.sync_max_ms), samples.map((sample) => sample.sync_ms)], [samples]);
+  const syncs = samples.reduce((sum, sample) => sum + sample.syncs, 0);
   const longest = Math.max(0, ...samples.map((sample) => sample.sync_max_ms ?? 0));
   const failures = samples.reduce((sum, sample) => sum + sample.failures, 0);
   return html`
-    <${Panel} id="ops-sync" title="Sync duration, last hour" samples=${samples} data=${data} lines=${[{ token: "--chart-3", width: 1.5 }, { token: "--chart-1", width: 2 }]}
-      label=${`How long syncs took in the last hour: ${duration(longest)} at most, ${plural(failures, "failure")}.`}
-      words=${duration} point=${(sample) => `${duration(sample.sync_ms)}, at most ${duration(sample.sync_max_ms)}`}
-      legend=${html`<span class="key">typical</span><span class="key key-3">slowest</span>`} />`;
+    <${Panel} id="ops-sync" title="Sync duration, last hour" samples=${samples} data=${data} lines=${SYNC_LINES} empty=${syncs === 0 && failures === 0 && "Nothing had to be fetched in the last hour."}
+      label=${`How long syncs took in the last hour: ${plural(syncs, "sync")}, ${duration(longest)} at most, ${plural(failures, "failure")}.`}
+      words=${axisDuration} point=${(sample) => (sample.syncs ? `${duration(sample.sync_ms)}, at most ${duration(sample.sync_max_ms)}` : "none needed")}
+      legend=${html`<span class="key key-dot">typical in 10 s</span><span class="key key-dot key-3">slowest</span>`} />`;
 }
 
-function Panel({ id, title, samples, data, lines, label, words, point, legend }) {
+function Panel({ id, title, samples, data, lines, label, words, point, legend, empty }) {
   const [index, setIndex] = useState(null);
   const sample = index === null ? null : samples[index];
   return html`
     <section class="panel" aria-labelledby=${id}>
       <div class="panel-head"><h3 id=${id}>${title}</h3>
         <span class="end legend-row">${sample ? html`<span class="num">${momentOfDay(sample.at)}: ${point(sample)}</span>` : legend}</span></div>
-      ${samples.length > 1
+      ${samples.length > 1 && !empty
         ? html`<${Chart} data=${data} lines=${lines} words=${words} label=${label} onPoint=${setIndex} />`
-        : html`<p class="chart chart-none ink-3 sm">The first figures come in a few seconds.</p>`}
+        : html`<p class="chart chart-none ink-3 sm">${empty || "The first figures come in a few seconds."}</p>`}
     </section>`;
 }
 
@@ -91,11 +92,6 @@ function inSteps(samples) {
   return [...steps.values()].reverse();
 }
 
-/** The place of the charts before they come. */
-export function ChartsSkeleton() {
-  return html`<${RowsSkeleton} label="Loading the last hour" rows=${3} />`;
-}
-
 function lagLabel(instance, samples, highest, limitMs) {
   if (samples.length === 0) return "No figures yet.";
   const now = samples[samples.length - 1].lag_ms;
@@ -106,4 +102,5 @@ function lagLabel(instance, samples, highest, limitMs) {
 
 const times = (samples) => samples.map((sample) => Date.parse(sample.at) / 1000);
 const most = (a, b) => (b === null || b === undefined ? a : Math.max(a ?? 0, b));
-const axisLag = (ms) => (ms === 0 ? "0 s" : ms < 1000 ? `${Number((ms / 1000).toFixed(2))} s` : `${Number((ms / 1000).toFixed(1))} s`);
+const axisLag = (ms) => `${Number((ms / 1000).toFixed(2))} s`;
+const axisDuration = (ms) => (ms < 1000 ? `${Math.round(ms)} ms` : axisLag(ms));

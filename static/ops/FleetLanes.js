@@ -1,12 +1,14 @@
 import { html } from "../vendor/preact.js";
 import { interval, lag } from "./figures.js";
 import { byRegion, stateOf } from "./fleet.js";
+import { pageOf } from "./instances.js";
 
 const LEAST_MS = 100;
 const MOST_MS = 300_000;
 const TICKS_S = [0.5, 1, 2, 5, 10, 30, 60, 300];
-const TICKS_NARROW_S = [1, 10, 60];
+const TICKS_NARROW_S = [1, 60];
 const LABEL_ROOM = 13; // percent of a lane that a name takes
+const TICK_ROOM = 9;
 const MIDDLE = 19;
 
 /** Where a lag stands on the lanes, in percent of their length: a log scale from 0.1 s to 5 min. */
@@ -14,36 +16,40 @@ const place = (ms) => (Math.log(Math.min(MOST_MS, Math.max(LEAST_MS, ms)) / LEAS
 const at = (ms) => `${place(ms).toFixed(1)}%`;
 
 /** Each region a lane, each instance a mark on it: the further right, the further behind the primary. */
-export function FleetLanes({ items, limitMs, primaryAway }) {
+export function FleetLanes({ items, chosen, limitMs, primaryAway }) {
   return html`
     <section class="panel" aria-labelledby="ops-lanes">
       <div class="panel-head"><h2 id="ops-lanes">Fleet, by region</h2><span class="end">seconds behind the primary, log scale</span></div>
       <div class="fleet">
-        ${byRegion(items).map(([region, there]) => html`<${Lane} key=${region} region=${region} items=${there} limitMs=${limitMs} primaryAway=${primaryAway} />`)}
+        ${byRegion(items).map(([region, there]) => html`<${Lane} key=${region} region=${region} items=${there} chosen=${chosen} limitMs=${limitMs} primaryAway=${primaryAway} />`)}
         <div class="fleet-row fleet-axis" aria-hidden="true"><div></div>
-          <svg class="lane lane-axis">${TICKS_S.map((seconds) => html`<${Tick} seconds=${seconds} limitMs=${limitMs} />`)}</svg>
+          <svg class="lane lane-axis">${ticks(limitMs).map((seconds) => html`<${Tick} key=${seconds} seconds=${seconds} isLimit=${seconds * 1000 === limitMs} />`)}</svg>
         <div></div></div>
       </div>
       <p class="legend-row">
-        <span class="mark-key"><span class="dotmark"></span>fresh</span>
-        <span class="mark-key"><span class="dotmark" data-s="hollow"></span>fresh, nobody connected</span>
-        <span class="mark-key"><span class="dotmark" data-s="over"></span>over the limit</span>
+        ${primaryAway
+          ? html`<span class="mark-key"><span class="dotmark" data-s="idle"></span>where it was when last heard of</span>`
+          : html`
+            <span class="mark-key"><span class="dotmark"></span>fresh</span>
+            <span class="mark-key"><span class="dotmark" data-s="hollow"></span>fresh, nobody connected</span>
+            <span class="mark-key"><span class="dotmark" data-s="over"></span>over the limit</span>`}
       </p>
     </section>`;
 }
 
-function Lane({ region, items, limitMs, primaryAway }) {
+function Lane({ region, items, chosen, limitMs, primaryAway }) {
   const marks = items.map((instance) => ({ instance, state: stateOf(instance, primaryAway) })).sort((a, b) => a.instance.lag_ms - b.instance.lag_ms);
   const limit = at(limitMs);
   return html`
     <div class="fleet-row">
-      <div class="fleet-name"><b class="clip">${region || "No region"}</b><span class="clip">${items.map((instance) => instance.id).join(", ")}</span></div>
+      <div class="fleet-name"><b class="clip">${region || "No region"}</b>
+        <span>${items.map((instance) => html`<a class="instance-link" key=${instance.id} href=${pageOf(instance.is_self ? null : instance.id)} aria-current=${instance.id === chosen ? "true" : undefined}>${instance.id}</a>`)}</span></div>
       <svg class="lane" role="img" aria-label=${marks.map(markWords).join(", ")}>
         <line class="l-axis" x1="0" x2="100%" y1=${MIDDLE} y2=${MIDDLE} />
         <line class="l-limit" x1=${limit} x2=${limit} y1="2" y2="36" />
         ${marks.map((mark, index) => html`<${Mark} key=${mark.instance.id} mark=${mark} limit=${limit} low=${isCrowded(marks, index)} />`)}
       </svg>
-      <div class="fleet-now">${marks.map((mark, index) => html`${index > 0 && " · "}<${Now} mark=${mark} />`)}</div>
+      <div class="fleet-now">${primaryAway ? "not known" : marks.map((mark, index) => html`${index > 0 && " · "}<${Now} mark=${mark} />`)}</div>
     </div>`;
 }
 
@@ -70,14 +76,18 @@ function Mark({ mark: { instance, state }, limit, low }) {
 function Now({ mark: { instance, state } }) {
   if (state === "behind") return html`<b class="bad-ink">${lag(instance.lag_ms)} behind</b>`;
   if (state === "fresh" || state === "idle") return lag(instance.lag_ms);
-  return html`<span class="warn-ink">${{ silent: "silent", rebuilding: "new copy", unknown: "not known" }[state]}</span>`;
+  return html`<span class="warn-ink">${{ silent: "silent", rebuilding: "new copy" }[state]}</span>`;
 }
 
 const STATE_WORDS = { fresh: "", idle: ", nobody connected", behind: ", over the limit", silent: ", silent", rebuilding: ", fetching a new copy", unknown: ", when last heard of" };
 const markWords = ({ instance, state }) => `${instance.id} ${lag(instance.lag_ms)} behind${STATE_WORDS[state]}`;
 
-function Tick({ seconds, limitMs }) {
-  const isLimit = seconds * 1000 === limitMs;
-  const kind = isLimit ? "l-tick l-tick-limit" : TICKS_NARROW_S.includes(seconds) ? "l-tick" : "l-tick l-tick-wide";
+/** The limit, and what does not stand too close to it. */
+function ticks(limitMs) {
+  return [...TICKS_S.filter((seconds) => Math.abs(place(seconds * 1000) - place(limitMs)) > TICK_ROOM), limitMs / 1000];
+}
+
+function Tick({ seconds, isLimit }) {
+  const kind = isLimit ? "l-tick" : TICKS_NARROW_S.includes(seconds) ? "l-tick" : "l-tick l-tick-wide";
   return html`<text class=${kind} x=${at(seconds * 1000)} y="13" text-anchor=${seconds * 1000 === MOST_MS ? "end" : "middle"}>${interval(seconds)}${isLimit && " limit"}</text>`;
 }

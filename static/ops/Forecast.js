@@ -1,9 +1,8 @@
 import { html, useEffect, useState } from "../vendor/preact.js";
-import { api } from "../lib/api.js";
 import { explain } from "../lib/problems.js";
 import { plural } from "../lib/words.js";
-import { about, bytes, lag } from "./figures.js";
-import { atInstance } from "./instances.js";
+import { about, bytes, count, lag, percent } from "./figures.js";
+import { ops } from "./instances.js";
 
 const PAUSE_MS = 200; // a slider passes many values on its way
 
@@ -14,15 +13,19 @@ const ROWS = [
   ["Bytes a day", "bytes_per_day", bytes],
 ];
 
-/** What the changes would bring, from this instance's own history: now beside then. */
-export function Forecast({ instance, changes }) {
+/**
+ * What the changes would bring, from this instance's own history: now beside then. `present` is what holds already; asking for
+ * it tells what it brings.
+ */
+export function Forecast({ instance, changes, present }) {
   const [state, setState] = useState({ forecast: null, error: null });
-  const wanted = JSON.stringify(changes);
+  const isChanged = Object.keys(changes).length > 0;
+  const wanted = JSON.stringify(isChanged ? changes : { ...present, everywhere: true });
   useEffect(() => {
     const asking = new AbortController();
     const timer = setTimeout(async () => {
       try {
-        const forecast = await api.post(atInstance("/ops/replication/preview", instance), changes, { key: null, signal: asking.signal });
+        const forecast = await ops.post("/replication/preview", instance, JSON.parse(wanted), { key: null, signal: asking.signal });
         setState({ forecast, error: null });
       } catch (error) {
         if (!asking.signal.aborted) setState((before) => ({ ...before, error }));
@@ -35,22 +38,24 @@ export function Forecast({ instance, changes }) {
   }, [instance, wanted]);
 
   const { forecast, error } = state;
-  const isChanged = wanted !== "{}";
   return html`
-    <div class="forecast" aria-live="polite" aria-busy=${forecast ? undefined : "true"}>
+    <div class="forecast" aria-busy=${forecast ? undefined : "true"}>
       <table class="tune-out">
         <thead><tr><th scope="col">Preview</th><th scope="col">now</th><th scope="col">then</th></tr></thead>
         <tbody>${ROWS.map(([label, key, words]) => html`
-          <tr key=${key}><th scope="row">${label}</th><td class="was">${forecast ? words(forecast.now[key]) : "…"}</td>
-            <td class="now">${!forecast ? "…" : isChanged ? words(forecast.then[key]) : "same"}</td></tr>`)}
+          <tr key=${key}><th scope="row">${label}</th><td class=${isChanged ? "was" : "now"}>${forecast ? words(forecast.now[key]) : "…"}</td>
+            <td class=${isChanged ? "now" : "was"}>${forecast && isChanged ? words(forecast.then[key]) : "–"}</td></tr>`)}
         </tbody>
       </table>
       <p class="hint">${error ? `No preview: ${explain(error)}` : forecast && basisWords(forecast.basis)}</p>
+      <p class="sr" role="status">${forecast && isChanged && spoken(forecast.then)}</p>
     </div>`;
 }
 
-function basisWords({ hours, rounds, changes }) {
-  if (rounds === 0) return "There is no history here yet; this is reckoned from the intervals alone.";
-  const span = hours < 1 ? plural(Math.max(1, Math.round(hours * 60)), "minute") : plural(Math.round(hours), "hour");
-  return `From what happened here in the last ${span}: ${plural(rounds, "sync round")}, ${plural(changes, "change")}.`;
+const spoken = (then) => `Then typically ${lag(then.lag_p50_ms)} behind, with ${about(then.requests_per_day)} requests a day.`;
+
+function basisWords({ hours, rounds, changes, measured, active_share: active }) {
+  if (!measured) return "There is little history here yet, so much of this is assumed.";
+  const span = hours < 1 ? plural(Math.round(hours * 60), "minute") : plural(Math.round(hours), "hour");
+  return `From the last ${span} here: ${count(rounds)} rounds, ${count(changes)} changes, people connected ${percent(active)} of the time.`;
 }

@@ -1,13 +1,24 @@
 import { html } from "../vendor/preact.js";
-import { usePaneHeading } from "../ui/usePaneHeading.js";
-import { JobsTable } from "./JobsTable.js";
+import { list, plural } from "../lib/words.js";
+import { JobsTable, useJobs } from "./JobsTable.js";
+import { Verdict } from "./Verdict.js";
 
-/** The jobs of one instance. */
+/** What runs by itself at one instance: whether all went well, then each job. */
 export function Jobs({ instance }) {
-  const heading = usePaneHeading("Jobs");
+  const jobs = useJobs(instance);
   return html`
     <div class="scroll"><div class="ops ops-one">
-      <h1 class="title-3xl" tabindex="-1" ref=${heading}>What runs by itself</h1>
-      <${JobsTable} instance=${instance} end=${instance ?? "the instance that answers you"} />
+      <${Verdict} title="Jobs" verdict=${verdictOf(jobs.data?.items ?? null)} at=${jobs.at} />
+      <${JobsTable} jobs=${jobs} instance=${instance} name=${instance} />
     </div></div>`;
+}
+
+function verdictOf(items) {
+  if (items === null) return { key: null, parts: ["Jobs"] };
+  const titles = (wanted) => items.filter(wanted).map((job) => job.title);
+  const failed = titles((job) => !job.paused && job.last?.outcome === "failed");
+  const paused = titles((job) => job.paused);
+  const rest = paused.length ? ` ${list(paused)} ${paused.length === 1 ? "is" : "are"} paused.` : "";
+  if (failed.length === 0) return { key: rest, parts: [paused.length ? `All others run well.${rest}` : "Everything that runs by itself runs well."] };
+  return { key: `${failed} ${rest}`, parts: [{ mark: `${plural(failed.length, "job")} failed` }, `: ${list(failed)}.${rest}`] };
 }

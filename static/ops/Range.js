@@ -8,9 +8,9 @@ export function Range({ label, hint, value, stops, words, spoken, note, onInput 
   const steps = stopsWith(stops, value);
   return html`
     <div class="range-field">
-      <div class="range-head"><label for=${id}>${label}</label><span class="hint">${hint}</span><output class="strong num" for=${id}>${words(value)}</output></div>
+      <div class="range-head"><label for=${id}>${label}</label><output class="strong num" for=${id}>${words(value)}</output></div>
       <input class="range" id=${id} type="range" min="0" max=${steps.length - 1} step="1" value=${steps.indexOf(value)} aria-valuetext=${spoken(value)}
         aria-describedby=${`${id}-note`} onInput=${(event) => onInput(steps[Number(event.currentTarget.value)])} />
-      <p class="hint" id=${`${id}-note`}>${note}</p>
+      <p class="hint" id=${`${id}-note`}>${hint}; ${note}</p>
     </div>`;
 }

@@ -1,20 +1,18 @@
 import { html, useRef } from "../vendor/preact.js";
-import { api } from "../lib/api.js";
 import { clock } from "../lib/time.js";
 import { Banner } from "../ui/Banner.js";
 import { LoadError } from "../ui/LoadError.js";
 import { useSkeleton } from "../ui/Skeleton.js";
 import { Alerts } from "./Alerts.js";
-import { Charts } from "./Charts.js";
 import { Facts } from "./Facts.js";
 import { FleetLanes } from "./FleetLanes.js";
 import { FleetTable } from "./FleetTable.js";
 import { limitOf, present, verdictOf } from "./fleet.js";
-import { atInstance } from "./instances.js";
+import { ops } from "./instances.js";
+import { OneInstance } from "./OneInstance.js";
 import { OpsSkeleton } from "./OpsSkeleton.js";
 import { Standalone } from "./Standalone.js";
 import { loadStatus } from "./status.js";
-import { SyncNow } from "./SyncNow.js";
 import { Tuning } from "./Tuning.js";
 import { TuningHistory } from "./TuningHistory.js";
 import { Verdict } from "./Verdict.js";
@@ -25,10 +23,10 @@ const TITLE = "Fleet and replication";
 
 /** How the fleet keeps up: the verdict first, then what is wrong, the facts, every instance, and one of them in depth. */
 export function Replication({ instance }) {
-  const fleet = useWatched("fleet", (signal) => api.get("/ops/instances", { signal }), EVERY_MS);
+  const fleet = useWatched("fleet", (signal) => ops.get("/instances", null, { signal }), EVERY_MS);
   const history = useRef({});
   const status = useWatched(`status ${instance}`, (signal) => loadStatus(instance, history.current, signal), EVERY_MS);
-  const conditions = useWatched(`conditions ${instance}`, (signal) => api.get(atInstance("/ops/conditions", instance), { signal }), EVERY_MS);
+  const conditions = useWatched(`conditions ${instance}`, (signal) => ops.get("/conditions", instance, { signal }), EVERY_MS);
   const isLoading = !fleet.data && !fleet.error;
   const skeleton = useSkeleton(isLoading);
 
@@ -54,22 +52,18 @@ export function Replication({ instance }) {
       <${Verdict} title=${TITLE} verdict=${verdictOf(items, primaryAwaySince)} at=${fleet.at} />
       <div class="ops-a">
         ${fleet.error && html`<${Stale} at=${fleet.at} />`}
-        ${conditions.data && html`<${Alerts} conditions=${conditions.data.items} instance=${name} onSynced=${refresh} />`}
+        ${conditions.data && html`<${Alerts} conditions=${conditions.data.items} instance=${instance} name=${name} others=${primaryAway ? [] : items.filter((item) => item.id !== name)} onSynced=${refresh} />`}
         ${!conditions.data && conditions.error && status.data && html`<${LoadError} what="What is wrong there" error=${conditions.error} retry=${conditions.refresh} />`}
       </div>
       <${Facts} items=${items} status=${status.data} primaryAwaySince=${primaryAwaySince} />
       <div class="ops-l">
-        <${FleetLanes} items=${items} limitMs=${limitMs} primaryAway=${primaryAway} />
+        <${FleetLanes} items=${items} chosen=${name} limitMs=${limitMs} primaryAway=${primaryAway} />
+        <${OneInstance} key=${name} instance=${instance} name=${name} status=${status} onSynced=${refresh} />
         <${FleetTable} items=${all} chosen=${name} primaryAway=${primaryAway} />
-        <section class="panel" aria-labelledby="ops-one">
-          <div class="panel-head"><h2 id="ops-one">${name}</h2><span class="end"><${SyncNow} key=${name} instance=${instance} onDone=${refresh} /></span></div>
-          ${status.error && html`<${LoadError} what=${name} error=${status.error} retry=${status.refresh} />`}
-          ${status.data && html`<${Charts} instance=${name} status=${status.data} />`}
-        </section>
-        ${status.data && html`<${TuningHistory} tunings=${status.data.tunings} />`}
       </div>
       <div class="ops-r">
         ${status.data && html`<${Tuning} instance=${instance} name=${name} tuning=${status.data.tuning} fleetSize=${items.length} primaryAway=${primaryAway} onTuned=${refresh} />`}
+        ${status.data && html`<${TuningHistory} tunings=${status.data.tunings} />`}
       </div>
     </div></div>`;
 }

@@ -1,13 +1,14 @@
 import { html } from "../vendor/preact.js";
 import { Alerts } from "./Alerts.js";
 import { count } from "./figures.js";
-import { JobsTable } from "./JobsTable.js";
+import { JobsTable, useJobs } from "./JobsTable.js";
 import { Verdict } from "./Verdict.js";
 
 const VERDICT = { key: "standalone", parts: ["There is one file here, and nothing to replicate."] };
 
 /** The page of a place that keeps everything in one file. */
 export function Standalone({ self, conditions, status, at }) {
+  const jobs = useJobs(null);
   return html`
     <div class="scroll"><div class="ops">
       <${Verdict} title="Fleet and replication" verdict=${VERDICT} at=${at} />
@@ -18,7 +19,7 @@ export function Standalone({ self, conditions, status, at }) {
         <div class="fact"><dt>Open streams</dt><dd>${count(self.open_streams)}</dd></div>
         <div class="fact"><dt>Version</dt><dd>${self.version}</dd></div>
       </dl></div>
-      <div class="ops-l"><${JobsTable} /></div>
+      <div class="ops-l"><${JobsTable} jobs=${jobs} /></div>
       <div class="ops-r">
         <section class="panel" aria-labelledby="ops-alone">
           <div class="panel-head"><h2 id="ops-alone">When people are far away</h2></div>

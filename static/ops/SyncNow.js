@@ -1,11 +1,9 @@
 import { html, useState } from "../vendor/preact.js";
 import { announce } from "../lib/announce.js";
-import { api } from "../lib/api.js";
 import { explain } from "../lib/problems.js";
-import { plural } from "../lib/words.js";
 import { Button } from "../ui/Button.js";
 import { count, duration } from "./figures.js";
-import { atInstance } from "./instances.js";
+import { ops } from "./instances.js";
 
 /** Make an instance equal to the primary now, and say what came of it. */
 export function SyncNow({ instance, onDone, quiet = false }) {
@@ -13,7 +11,7 @@ export function SyncNow({ instance, onDone, quiet = false }) {
   const sync = async () => {
     setState({ busy: true, outcome: null, failed: false });
     try {
-      const words = outcomeWords(await api.post(atInstance("/ops/replication/sync", instance)));
+      const words = outcomeWords(await ops.post("/replication/sync", instance, {}));
       setState({ busy: false, outcome: words, failed: false });
       announce(words);
       onDone?.();
@@ -31,5 +29,5 @@ export function SyncNow({ instance, onDone, quiet = false }) {
 
 function outcomeWords({ feed_seq: seq, changed, duration_ms: ms }) {
   const took = `Done in ${duration(ms)}`;
-  return changed ? `${took}: ${plural(changed, "change")}, now at ${count(seq)}.` : `${took}: nothing new.`;
+  return changed ? `${took}: now at ${count(seq)}.` : `${took}: nothing new.`;
 }

@@ -1,17 +1,16 @@
 import { html, useEffect, useState } from "../vendor/preact.js";
 import { announce } from "../lib/announce.js";
-import { api } from "../lib/api.js";
 import { explain } from "../lib/problems.js";
 import { Button } from "../ui/Button.js";
 import { FieldError } from "../ui/Field.js";
 import { toast } from "../ui/toasts.js";
 import { interval, intervalWords, percent } from "./figures.js";
-import { atInstance } from "./instances.js";
+import { ops } from "./instances.js";
 import { Forecast } from "./Forecast.js";
 import { Range } from "./Range.js";
 import { bodyOf, chosenOf, intervalStops, JITTER_STOPS, KEYS, moved, resetDraft } from "./draft.js";
 
-const ORIGINS = { settings: "from its settings", everywhere: "set for all instances", instance: "set for this instance" };
+const ORIGINS = { settings: "as in its settings", everywhere: "set for all instances", instance: "set for this instance" };
 
 /** Change how an instance, or all of them, keep up: with a preview first, without a restart. */
 export function Tuning({ instance, name, tuning, fleetSize, primaryAway, onTuned }) {
@@ -29,7 +28,7 @@ export function Tuning({ instance, name, tuning, fleetSize, primaryAway, onTuned
     setBusy(everywhere ? "all" : "one");
     setProblem(null);
     try {
-      await api.patch(atInstance("/ops/replication", instance), { ...bodyOf(tuning, draft, everywhere), everywhere });
+      await ops.patch("/replication", instance, { ...bodyOf(tuning, draft, everywhere), everywhere });
       setDraft({});
       const words = everywhere ? "All instances are tuned" : `${name} is tuned`;
       toast(words);
@@ -49,15 +48,15 @@ export function Tuning({ instance, name, tuning, fleetSize, primaryAway, onTuned
     <section class="panel" aria-labelledby="ops-tune">
       <div class="panel-head"><h2 id="ops-tune">Tuning</h2><span class="end">${name}</span></div>
       <div class="tune">
-        <${Range} label="Sync interval" hint="while people are connected" value=${chosen.interval_s} stops=${intervalStops(tuning.interval_s)} words=${interval} spoken=${intervalWords}
+        <${Range} label="Sync interval" hint="While people are connected" value=${chosen.interval_s} stops=${intervalStops(tuning.interval_s)} words=${interval} spoken=${intervalWords}
           note=${ORIGINS[tuning.interval_s.from]} onInput=${put("interval_s")} />
-        <${Range} label="Idle interval" hint="while nobody is" value=${chosen.idle_interval_s} stops=${intervalStops(tuning.idle_interval_s)} words=${interval} spoken=${intervalWords}
+        <${Range} label="Idle interval" hint="While nobody is" value=${chosen.idle_interval_s} stops=${intervalStops(tuning.idle_interval_s)} words=${interval} spoken=${intervalWords}
           note=${ORIGINS[tuning.idle_interval_s.from]} onInput=${put("idle_interval_s")} />
-        <${Range} label="Jitter" hint="how far a sync may stray from its interval" value=${chosen.jitter} stops=${JITTER_STOPS} words=${percent} spoken=${percent}
+        <${Range} label="Jitter" hint="How far a sync strays from its interval" value=${chosen.jitter} stops=${JITTER_STOPS} words=${percent} spoken=${percent}
           note=${ORIGINS[tuning.jitter.from]} onInput=${put("jitter")} />
         <label class="tick"><input class="check" type="checkbox" checked=${chosen.doorbell} onChange=${(event) => put("doorbell")(event.currentTarget.checked)} />
-          <span><span>Doorbell</span><span class="hint">Tell the others of each write, and fetch when they tell us; ${ORIGINS[tuning.doorbell.from]}.</span></span></label>
-        <${Forecast} instance=${instance} changes=${bodyOf(tuning, draft, false)} />
+          <span><span>Doorbell</span><span class="hint">Instances tell each other of each write; ${ORIGINS[tuning.doorbell.from]}</span></span></label>
+        <${Forecast} instance=${instance} changes=${bodyOf(tuning, draft, false)} present=${{ interval_s: tuning.interval_s.value, idle_interval_s: tuning.idle_interval_s.value }} />
         ${problem && html`<${FieldError} text=${problem} />`}
         <div class="row row-wrap tune-do">
           ${fleetSize > 1 && html`

@@ -1,33 +1,35 @@
-import { html } from "../vendor/preact.js";
-import { shortTime } from "../lib/time.js";
+import { html, useState } from "../vendor/preact.js";
+import { fullTime, shortTime } from "../lib/time.js";
+import { Button } from "../ui/Button.js";
 import { interval, percent } from "./figures.js";
 
 const NAMES = { interval_s: "Sync interval", idle_interval_s: "Idle interval", jitter: "Jitter", doorbell: "Doorbell" };
+const SHOWN = 6;
 
 /** Who tuned what, when and where; the newest first. */
 export function TuningHistory({ tunings }) {
+  const [all, setAll] = useState(false);
   return html`
     <section class="panel" aria-labelledby="ops-history">
-      <div class="panel-head"><h2 id="ops-history">History of tuning</h2></div>
+      <div class="panel-head"><h2 id="ops-history">History of tuning</h2><span class="end">of all instances</span></div>
       ${tunings.length === 0
-        ? html`<p class="ink-2 sm">Nobody has tuned this yet. Everything is as in the settings.</p>`
+        ? html`<p class="ink-2 sm">Nobody has tuned anything yet. All is as in the settings.</p>`
         : html`
-          <table class="table tuned">
-            <thead><tr><th scope="col">When</th><th scope="col">What</th><th scope="col">Where</th><th scope="col">Who</th></tr></thead>
-            <tbody>${tunings.map((tuning) => html`
-              <tr key=${tuning.id}><td class="num">${shortTime(tuning.at)}</td><td>${NAMES[tuning.key] ?? tuning.key}: ${change(tuning)}</td>
-                <td>${tuning.instance ?? "all instances"}</td><td class="clip">${tuning.actor?.name ?? "command line"}</td></tr>`)}
-            </tbody>
-          </table>`}
+          <ol class="tuned">${(all ? tunings : tunings.slice(0, SHOWN)).map((tuning) => html`<${Entry} key=${tuning.id} tuning=${tuning} />`)}</ol>
+          ${tunings.length > SHOWN && !all && html`<p><${Button} small kind="quiet" onClick=${() => setAll(true)}>Show ${tunings.length - SHOWN} more<//></p>`}`}
     </section>`;
 }
 
-function change({ key, before, value }) {
-  const words = (given) => (given === null || given === undefined ? "settings" : valueWords(key, given));
-  return html`<span class="ink-3">${words(before)} →</span> <span class="strong">${words(value)}</span>`;
+function Entry({ tuning: { key, before, value, instance, actor, at } }) {
+  return html`
+    <li>
+      <p><span>${NAMES[key] ?? key}</span><span class="end num"><span class="ink-3">${words(key, before)} →</span> <b>${words(key, value)}</b></span></p>
+      <p class="hint"><span class="clip">${instance ?? "All instances"}, by ${actor?.name || (actor ? "somebody" : "the command line")}</span><time class="end num" datetime=${at} title=${fullTime(at)}>${shortTime(at)}</time></p>
+    </li>`;
 }
 
-function valueWords(key, value) {
+function words(key, value) {
+  if (value === null) return "settings";
   if (key === "doorbell") return value ? "on" : "off";
   return key === "jitter" ? percent(value) : interval(value);
 }

@@ -10,7 +10,7 @@ export function Verdict({ title, verdict, at }) {
   const heading = usePaneHeading(title);
   const [told, setTold] = useState(null);
   useEffect(() => {
-    if (told !== null && told !== verdict.key) announce(spoken(verdict));
+    if (told !== null && verdict.key !== null && told !== verdict.key) announce(spoken(verdict));
     setTold(verdict.key);
   }, [verdict.key]);
   return html`

@@ -54,6 +54,9 @@ export function verdictOf(items, primaryAwaySince) {
 
 export const spoken = (verdict) => verdict.parts.map((part) => part.mark ?? part).join("");
 
+/** Figures and units of a short mark stay on one line. */
+const glued = (text) => text.replaceAll(" ", "\u00a0");
+
 const TROUBLE_ORDER = { behind: 0, silent: 1, rebuilding: 2, unknown: 3 };
 
 function allFresh(items) {
@@ -65,7 +68,7 @@ function trouble({ instance, state }, others) {
   const also = others.length ? ` ${capital(list(others.map((other) => other.instance.id)))} ${others.length === 1 ? "needs" : "need"} a look too.` : "";
   if (state === "behind") {
     const readers = instance.people_connected ? " and people there read old messages." : " and nobody is connected there.";
-    return [{ mark: `${instance.id} is ${lag(instance.lag_ms)} behind` }, readers, also];
+    return [{ mark: glued(`${instance.id} is ${lag(instance.lag_ms)} behind`) }, readers, also];
   }
   if (state === "rebuilding") return [{ mark: `${instance.id} is fetching a new copy`, kind: "warn" }, " of all data and serves the old one meanwhile.", also];
   return [{ mark: `${instance.id} is silent` }, `: its last word came ${ago(Date.now() - Date.parse(instance.last_seen_at))}.`, also];

@@ -1,10 +1,18 @@
-/** The fleet's instances as addresses: of calls about one of them, and of this page. */
+/** Calls and pages about an instance: by its id, or null for the one that answers. */
 
-/** The path of a call about an instance; null is the one that answers. */
-export function atInstance(path, instance) {
-  if (!instance) return path;
+import { api } from "../lib/api.js";
+
+/** The path of a page about an instance. */
+export const pageOf = (instance, page = "/ops/replication") => at(page, instance);
+
+/** The calls about an instance: the one that answers carries them there. */
+export const ops = {
+  get: (path, instance, options) => api.get(at(`/ops${path}`, instance), { ...options, aside: true }),
+  post: (path, instance, body, options) => api.post(at(`/ops${path}`, instance), body, { ...options, aside: true }),
+  patch: (path, instance, body) => api.patch(at(`/ops${path}`, instance), body, { aside: true }),
+};
+
+function at(path, instance) {
+  if (instance === null) return path;
   return `${path}${path.includes("?") ? "&" : "?"}instance=${encodeURIComponent(instance)}`;
 }
-
-/** The path of the page about an instance. */
-export const pageOf = (instance, page = "/ops/replication") => atInstance(page, instance);

@@ -1,5 +1,4 @@
-import { api } from "../lib/api.js";
-import { atInstance } from "./instances.js";
+import { ops } from "./instances.js";
 
 const SHOWN_MS = 3_600_000;
 const OVERLAP_MS = 30_000; // the newest bucket grows until it is over
@@ -12,7 +11,7 @@ export async function loadStatus(instance, kept, signal) {
   const known = kept.instance === instance ? kept.samples : [];
   const newest = known.length ? Date.parse(known[known.length - 1].at) : 0;
   const missingMs = Math.min(SHOWN_MS, Date.now() - newest + OVERLAP_MS);
-  const status = await api.get(atInstance(`/ops/replication?since=${Math.ceil(missingMs / 1000)}`, instance), { signal });
+  const status = await ops.get(`/replication?since=${Math.ceil(missingMs / 1000)}`, instance, { signal });
   const samples = merged(known, status.history.samples, status.history.step_s * 1000);
   Object.assign(kept, { instance, samples });
   return { ...status, history: { ...status.history, samples } };

@@ -1,0 +1,27 @@
+import { html } from "../vendor/preact.js";
+import { LoadError } from "../ui/LoadError.js";
+import { Charts } from "./Charts.js";
+import { count, duration, interval, momentOfDay } from "./figures.js";
+import { pageOf } from "./instances.js";
+import { SyncNow } from "./SyncNow.js";
+
+/** One instance in depth: how it stands, its last hour, and sync now. */
+export function OneInstance({ instance, name, status, onSynced }) {
+  const { data, error } = status;
+  return html`
+    <section class="panel" aria-labelledby="ops-one">
+      <div class="panel-head"><h2 id="ops-one">${name}</h2>
+        <span class="end row"><a class="sm" href=${pageOf(instance, "/ops/jobs")}>Its jobs</a><${SyncNow} instance=${instance} onDone=${onSynced} /></span></div>
+      ${error && html`<div class="one-error"><${LoadError} what=${name} error=${error} retry=${status.refresh} /></div>`}
+      ${data && html`
+        <p class="sm ink-2 num one-line">${standing(data)}</p>
+        ${data.last_error && html`<p class="sm warn-ink one-line">Last error: ${data.last_error}</p>`}
+        <${Charts} instance=${name} status=${data} />`}
+    </section>`;
+}
+
+function standing({ active, tuning, last_sync_at: at, last_sync_ms: ms, feed_seq: seq, rebuilding }) {
+  const pace = active ? `Somebody is connected: it looks every ${interval(tuning.interval_s.value)}` : `Nobody is connected: it looks every ${interval(tuning.idle_interval_s.value)}`;
+  const last = at === null ? "it has not synced yet" : `last equal to the primary at ${momentOfDay(at)}`;
+  return [`${pace}; ${last}${ms === null ? "" : `, after ${duration(ms)}`}, at position ${count(seq)}.`, rebuilding && ` It fetches a new copy of all data: ${rebuilding}.`].filter(Boolean).join("");
+}
