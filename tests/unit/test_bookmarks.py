@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from groupspaces.clock import SystemClock
 from groupspaces.db.batch import Batch
 from groupspaces.db.changes import record
 from groupspaces.ops import api as ops
 from groupspaces.ops import metrics
+from groupspaces.ops.conditions import Conditions
 from groupspaces.ops.health import Lifecycle
+from groupspaces.ops.watch import Watch
 from groupspaces.web.bookmarks import Bookmarks
 from groupspaces.web.principal import Principal
 from tests.support.site import Site, open_site
@@ -54,7 +57,9 @@ async def test_positions_of_another_history_are_forgotten(site: Site, bookmarks:
 
 async def test_what_tells_nothing_of_the_feed_waits_for_no_position(site: Site) -> None:
     lifecycle, measured = Lifecycle(), metrics.Metrics(site.db, site.hub, site.traffic)
-    site.parts.update({Lifecycle: lifecycle, metrics.Metrics: measured})
+    conditions = Conditions(SystemClock())
+    watch = Watch(site.db, conditions, SystemClock(), interval_s=lambda: 1.0, timeout_s=5.0)
+    site.parts.update({Lifecycle: lifecycle, metrics.Metrics: measured, Conditions: conditions, Watch: watch})
     site.mount((*ops.OPERATIONS, *metrics.OPERATIONS))
     paths = ("/api/health", "/api/health/live", "/api/health/ready", "/metrics")
     async with site.client({"gs-bookmark": str(2**62), "gs-max-stale": "0"}) as client:
