@@ -32,6 +32,7 @@ LAYER_OF_PART = {
     "app": 7,
     "server": 7,
     "cli": 7,
+    "cli_replica": 7,
     "__main__": 7,
 }
 SCHEDULER_LAYER = 6
