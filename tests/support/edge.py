@@ -23,6 +23,7 @@ from tests.support.latency_proxy import LatencyProxy
 from tests.support.process import Process
 from tests.support.server import Server, Setting
 from tests.support.sqld import Sqld
+from tests.support.wait import wait_until
 
 # Nothing is fetched unless a request needs it.
 STILL: dict[str, Setting] = {
@@ -91,6 +92,7 @@ class Edge:
         self.b = self._stack.enter_context(Server(folder / "b", common | of_b))
         for server in (self.a, self.b):
             server.settings |= {"instance.id": server.folder.name, "instance.url": server.url}
+        self.scenes: dict[str, Scene] = {}  # for tests that share some
         self._people: dict[str, Participant] = {}
         self._visitors: list[Participant] = []
 
@@ -200,6 +202,15 @@ class Edge:
         expect(answer, 200)
         return int(answer.headers["gs-feed-seq"])
 
+    async def back_at_b(self) -> None:
+        """Wait until `b`, which had lost the primary, can fetch again."""
+        there = self._people["outsider"].at(self.b.url)
+
+        async def is_back() -> bool:
+            return (await there.get("/api/users/me", gs_bookmark=str(self.head()))).status_code == 200
+
+        await wait_until(is_back, 15.0, "B can fetch again")
+
 
 def acting(operation: Operation) -> str:
     """Name who calls an operation: the least that its access lets in."""
@@ -225,4 +236,5 @@ _LEAST = {
     "signed in": "member",
     "shares a space": "member",
     "operator": "operator",
+    "holders of the metrics token, or local processes": "outsider",
 }
