@@ -140,7 +140,12 @@ class Application:
         self._store = LocalStore(settings.data_dir / store.FILE, store.SCHEMA)
         self._tuning = Tuning(db, settings.replica, identity.id)
         self._tuning.subscribe(self._tuned)
-        self._pace = SyncPace(self._tuning, people_here=self._people_here, resume=self._sync_soon)
+        self._pace = SyncPace(
+            self._tuning,
+            people_here=self._people_here,
+            primary_away=lambda: db.status().primary == "unreachable",
+            resume=self._sync_soon,
+        )
         db.subscribe_rounds(self._pace.tried)
         self._history = ReplicationHistory(
             db,
@@ -158,14 +163,7 @@ class Application:
             timeout_s=settings.replica.timeout_s,
         )
         self._scheduler = Scheduler(
-            job_table(
-                db,
-                settings,
-                self._fleet,
-                watch,
-                sync_interval_s=self._pace.next_s,
-                on_sync_due=self._history.scheduled,
-            ),
+            job_table(db, settings, self._fleet, watch, self._pace, on_sync_due=self._history.scheduled),
             JobHistory(self._store),
             conditions,
             clock,

@@ -8,6 +8,7 @@ from groupspaces.db.database import Database
 from groupspaces.db.retention import trim
 from groupspaces.errors import Unavailable
 from groupspaces.ops.instances import Fleet
+from groupspaces.ops.sync_pace import SyncPace
 from groupspaces.ops.watch import Watch
 from groupspaces.settings import Settings
 from scheduler.scheduler import Job, Skipped
@@ -22,11 +23,11 @@ def job_table(
     settings: Settings,
     fleet: Fleet,
     watch: Watch,
+    pace: SyncPace,
     *,
-    sync_interval_s: Callable[[], float],
     on_sync_due: Callable[[], None],
 ) -> tuple[Job, ...]:
-    """Return the jobs of one instance. `sync_interval_s` says how long to wait after each sync; `on_sync_due` hears of its time."""
+    """Return the jobs of one instance. `on_sync_due` hears of each time the interval alone asks for a sync."""
 
     async def replica_sync() -> None:
         on_sync_due()
@@ -61,7 +62,7 @@ def job_table(
                 "replica_sync",
                 "Fetch what is new at the primary",
                 replica_sync,
-                Every(sync_interval_s),
+                Every(pace.next_s, shown_s=lambda: pace.meant_s),
                 shares_rows=True,
                 tuned_by="the tuning of replication (PATCH /api/ops/replication)",
             ),

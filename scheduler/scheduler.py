@@ -32,6 +32,9 @@ from scheduler.schedules import Cron, Every, chosen, described, trigger_of
 _log = logging.getLogger("groupspaces.scheduler")
 
 _DRAIN_S = 3.0
+# APScheduler plans by the wall clock: when that is set back, what was planned would wait for it to come round again.
+_CLOCK_LOOK_S = 5.0
+_SET_BACK_MS = 1_000
 _ENDED_BY_STOP = "The server stopped before it had ended."
 
 
@@ -104,6 +107,7 @@ class Scheduler:
         self._states: dict[str, _State] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._scheduler: AsyncIOScheduler | None = None
+        self._clock_look: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
         """Begin, with what operators chose before. Must be called on the event loop the jobs shall run on."""
@@ -113,6 +117,7 @@ class Scheduler:
             self._states[job.name] = state = self._state_of(job, known[job.name])
             self._add(state, first_delay_s=min(job.first_delay_s, _delay_s(state.schedule)))
         self._scheduler.start()
+        self._mind_clock(self._ahead_ms())
 
     def run_soon(self, name: str) -> None:
         """Move a job's next time to now, such as when an idle instance gets its first visitor; not of a paused one."""
@@ -125,6 +130,8 @@ class Scheduler:
         if scheduler is None:
             return
         scheduler.pause()
+        if self._clock_look is not None:
+            self._clock_look.cancel()
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=_DRAIN_S)
             for task in late:
@@ -175,9 +182,7 @@ class Scheduler:
                 retry_after_s=10,
             )
         state.choice, state.schedule = choice, effective
-        if self._scheduler is not None:
-            self._scheduler.remove_job(name)
-            self._add(state, first_delay_s=_delay_s(effective))
+        self._plan_anew(state)
         return self._view(state)
 
     async def history(self, name: str, *, before_id: int, limit: int) -> list[JobRun]:
@@ -262,6 +267,24 @@ class Scheduler:
         )
         if state.choice.paused:
             job.pause()
+
+    def _ahead_ms(self) -> float:
+        return self._clock.now_ms() - self._clock.monotonic_s() * 1000
+
+    def _mind_clock(self, before_ms: float) -> None:
+        """Plan anew when the wall clock was set back since `before_ms`, and look again soon."""
+        ahead_ms = self._ahead_ms()
+        if before_ms - ahead_ms > _SET_BACK_MS and self._scheduler is not None:
+            log(_log, logging.WARNING, "clock set back", by_ms=round(before_ms - ahead_ms))
+            for state in self._states.values():
+                self._plan_anew(state)
+        loop = asyncio.get_running_loop()
+        self._clock_look = loop.call_later(_CLOCK_LOOK_S, self._mind_clock, ahead_ms)
+
+    def _plan_anew(self, state: _State) -> None:
+        if self._scheduler is not None:
+            self._scheduler.remove_job(state.job.name)
+            self._add(state, first_delay_s=_delay_s(state.schedule))
 
     async def _fire(self, state: _State) -> None:
         """The job's time has come."""

@@ -26,9 +26,10 @@ _DAYS_OF_WEEK = re.compile(r"^(?:(?P<all>\*)|(?P<first>\w+)(?:-(?P<last>\w+))?)(
 
 @dataclass(frozen=True, slots=True)
 class Every:
-    """Run every so many seconds; a function is asked anew after each run."""
+    """Run every so many seconds; a function is asked anew at each run. `shown_s` is what it means without chance."""
 
     interval_s: float | Callable[[], float]
+    shown_s: Callable[[], float] | None = None
 
     def now_s(self) -> float:
         """Return the interval as it is now."""
@@ -77,7 +78,8 @@ def described(schedule: Every | Cron) -> Schedule:
     """Show a schedule as it is now."""
     if isinstance(schedule, Cron):
         return Schedule("cron", cron=schedule.line)
-    return Schedule("interval", interval_s=round(schedule.now_s(), 3))
+    shown_s = schedule.now_s if schedule.shown_s is None else schedule.shown_s
+    return Schedule("interval", interval_s=round(shown_s(), 3))
 
 
 def _cron_trigger(line: str) -> CronTrigger:

@@ -198,6 +198,15 @@ async def test_of_two_instances_one_runs_a_leaders_job_and_the_other_says_which(
         await run_to_its_end(at[leads])
         assert (await job_at(at[follows]))["runs"] == 0
 
+        # The same call of the follower's, sent on to whose turn it is.
+        elsewhere = f"/api/ops/jobs/retention/run?instance={leads}"
+        assert expect(await at[follows].post(elsewhere), 202)["id"] == "retention"
+
+        async def ran_twice() -> bool:
+            return bool((await job_at(at[leads]))["runs"] == 2)
+
+        await wait_until(ran_twice)
+
         # Paused here, it goes on there: a choice is an instance's own.
         expect(await at[follows].patch("/api/ops/jobs/heartbeat", {"paused": True}), 200)
         assert not (await job_at(at[leads], "heartbeat"))["paused"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from groupspaces.clock import SystemClock
+from groupspaces.clock import Clock, ManualClock, SystemClock
 from groupspaces.db.lease import LeaseLost
 from groupspaces.db.local_store import LocalStore
 from groupspaces.errors import AppError, Conflict, Invalid, NotFound, Unavailable
@@ -39,13 +39,14 @@ class House:
 
     def __init__(self, folder: Path) -> None:
         self.store = LocalStore(folder / store.FILE, store.SCHEMA)
-        self.conditions = Conditions(SystemClock())
+        self.clock: Clock = SystemClock()
+        self.conditions = Conditions(self.clock)
         self.place = Place()
         self._started: list[Scheduler] = []
 
     async def start(self, *jobs: Job) -> Scheduler:
         await self.store.open()
-        scheduler = Scheduler(jobs, JobHistory(self.store), self.conditions, SystemClock(), self.place)
+        scheduler = Scheduler(jobs, JobHistory(self.store), self.conditions, self.clock, self.place)
         await scheduler.start()
         self._started.append(scheduler)
         return scheduler
@@ -61,6 +62,20 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     house = House(tmp_path)
     yield house
     await house.close()
+
+
+class WatchedClock(ManualClock):
+    """A clock that counts who looks at it."""
+
+    looks = 0
+
+    @property
+    def wall_ms(self) -> int:
+        return super().now_ms()
+
+    def now_ms(self) -> int:
+        self.looks += 1
+        return super().now_ms()
 
 
 class Work:
@@ -177,6 +192,22 @@ async def test_a_job_that_will_not_end_is_ended_and_that_is_told(
     assert work.at_once == 0
     again = await house.start(job(work, Cron("0 2 1 1 *")))
     assert await lines(again) == [("failed", "The server stopped before it had ended.", 1)]
+
+
+async def test_a_wall_clock_that_is_set_back_delays_nothing(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scheduler.scheduler._CLOCK_LOOK_S", 0.01)
+    house.clock = clock = WatchedClock()
+    scheduler = await house.start(job(Work(), Every(HOUR_S), first_delay_s=HOUR_S))
+    planned = view(scheduler).next_run_at
+    for jump_ms in (0, 600_000):
+        clock.set_wall_ms(clock.wall_ms + jump_ms)
+        looks = clock.looks
+        await wait_until(lambda n=looks: clock.looks > n + 1)  # type: ignore[misc]
+        assert view(scheduler).next_run_at == planned
+    clock.set_wall_ms(clock.wall_ms - 600_000)
+    await wait_until(lambda: view(scheduler).next_run_at != planned)
 
 
 async def test_it_may_stop_and_start_again_in_one_process(house: House) -> None:
