@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from groupspaces.clock import Clock
 from groupspaces.errors import Invalid, Unavailable
+from groupspaces.host.crew import Crew
 from groupspaces.settings import Settings
 
 from .batch import Batch, Row, Value, Written
@@ -36,12 +37,16 @@ RoundListener = Callable[[RoundReport], None]
 
 
 class Database:
-    """One instance per process, made by `app.py`: `await open()`, and `await close()` at the end."""
+    """One per process, made by `app.py`: `await open()`, and `await close()` at the end.
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
+    Where several workers share a host (`crew`), whoever leads keeps the data for all of them; the others read the same files.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock, crew: Crew | None = None) -> None:
         self.mode: Literal["standalone", "replica"] = settings.mode
         self._clock = clock
         self._folder = DataFolder(Path(settings.data.dir))
+        self._crew = crew or Crew(self._folder.path)
         self._reader = Reader(slow_query_ms=settings.log.slow_query_ms)
         self._follower = Follower(self._reader)
         self._sync_listeners: list[SyncListener] = []
@@ -56,12 +61,24 @@ class Database:
         the primary is away; otherwise fetches one. Raises a `SettingsError` (`FolderError`, `SchemaError`,
         `PrimaryRefused`) when starting would be wrong.
         """
-        await asyncio.to_thread(self._folder.claim)
+        if not self._crew.seat.is_shared:  # else the workers' parent has claimed it
+            await asyncio.to_thread(self._folder.claim)
         try:
             await self._behind.open()
         except BaseException:
             self._folder.release()
             raise
+
+    async def lead(self) -> None:
+        """Keep the data for the other workers from now on: the one who did has gone. Costs no pause in reads and writes."""
+        await self._behind.lead()
+
+    def refresh(self) -> None:
+        """Notice what other workers of this host have written or fetched, and tell who listens (5 µs when nothing moved).
+
+        Reads are right without it; it keeps what is remembered between reads right.
+        """
+        self._behind.refresh()
 
     async def close(self) -> None:
         """Finish waiting writes and let go of everything."""
@@ -89,10 +106,14 @@ class Database:
         detail says that the outcome is unknown.
         """
         written = await self._behind.write(batch)
-        if written.seq:
-            for listener in self._write_listeners:
-                listener(written.seq)
+        if written.seq and self._crew.leads:  # else the leader hears of it and tells
+            self._tell_of_write(written.seq)
         return written
+
+    def wrote_elsewhere(self, seq: int) -> None:
+        """As the leader, treat what another worker of this host has written as our own: fetch it, and tell of it."""
+        self._behind.wrote(seq)
+        self._tell_of_write(seq)
 
     async def read_primary(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:
         """Read where writes go: one round trip in replica mode. Raises `Unavailable`."""
@@ -172,9 +193,13 @@ class Database:
         """Tell where this instance stands; costs microseconds."""
         return self._behind.status(self._clock.now_ms())
 
+    def _tell_of_write(self, seq: int) -> None:
+        for listener in self._write_listeners:
+            listener(seq)
+
     def _mode_of(self, settings: Settings) -> Standalone | Replicated:
         if self.mode == "standalone":
-            return Standalone(self._folder, self._reader, self._follower)
+            return Standalone(self._folder, self._reader, self._follower, self._crew)
         # Imported late: standalone must start without the driver, and without paying for an HTTP client.
         from .replicated import Replicated
 
@@ -192,6 +217,7 @@ class Database:
             self._follower,
             settings,
             self._clock,
+            self._crew,
             on_synced=synced,
             on_round=round_ended,
         )

@@ -55,8 +55,8 @@ class Follower:
         self.heads.clear()
         self.heads.append((self.seq, self.token))
 
-    def advance(self) -> None:
-        """Tell of everything after our position. A file that cannot be read now is tried again shortly."""
+    def advance(self) -> bool:
+        """Tell of everything after our position. A file that cannot be read now is tried again shortly, and False returned."""
         try:
             while changes := self._read_page():
                 self.seq, self.token = changes[-1].seq, changes[-1].token
@@ -65,6 +65,8 @@ class Follower:
         except (apsw.BusyError, Unavailable):
             if self._retry is None or self._retry.when() < asyncio.get_running_loop().time():
                 self._retry = asyncio.get_running_loop().call_later(_RETRY_S, self.advance)
+            return False
+        return True
 
     def epoch(self) -> int:
         """Return the epoch of the local history. Raises `Unavailable` when the file cannot be read.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 DATABASE_NAME = "replica.db"
@@ -57,10 +58,10 @@ class Generations:
         pointer.replace(self.folder / _POINTER)
         _fsync_folder(self.folder)
 
-    def remove_others(self, keep: int | None) -> None:
-        """Remove every generation but this one: what it replaced, and what a crash left half made."""
+    def remove_others(self, keep: Collection[int | None]) -> None:
+        """Remove every generation but these: what they replaced, and what a crash left half made."""
         for number in self._numbers():
-            if number != keep:
+            if number not in keep:
                 self.remove(number)
 
     def remove(self, number: int) -> None:

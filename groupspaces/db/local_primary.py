@@ -12,6 +12,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -23,6 +24,7 @@ from groupspaces.logging_context import log
 
 from .batch import Batch, Row, SequenceFailed, Value, Written, constraint_error
 from .changes import is_record
+from .turns import Turns
 
 _log = logging.getLogger("groupspaces.db")
 
@@ -59,10 +61,14 @@ class _Call:
 class LocalPrimary:
     """Write to the database file of this data folder."""
 
-    def __init__(self, path: Path, *, on_commit: Callable[[], None]) -> None:
-        """`on_commit` runs on the event loop after each commit and before any waiter of it goes on."""
+    def __init__(self, path: Path, *, on_commit: Callable[[], None], turns: Turns | None = None) -> None:
+        """`on_commit` runs on the event loop after each commit and before any waiter of it goes on.
+
+        `turns` is given when other processes write to the same file.
+        """
         self._path = path
         self._on_commit = on_commit
+        self._turns = turns
         self._queue: queue.SimpleQueue[_Waiting | _Call | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop
@@ -81,8 +87,8 @@ class LocalPrimary:
         """Open the file, creating it when missing. Raises `SettingsError` when the folder does not allow it."""
         self._loop = asyncio.get_running_loop()
         try:
-            connection = await asyncio.to_thread(_open, self._path)
-        except apsw.Error as error:
+            connection = await asyncio.to_thread(self._open)
+        except (apsw.Error, OSError) as error:
             raise SettingsError(
                 f"The database {self._path} cannot be opened for writing: {error}. "
                 "Check that the data folder ([data] dir) is writable and that the disk has room."
@@ -134,25 +140,45 @@ class LocalPrimary:
 
     # From here on everything runs on the writer's thread.
 
+    def _open(self) -> apsw.Connection:
+        if self._turns is None:
+            return _open(self._path)
+        self._turns.open()
+        with self._turns.mine():
+            return _open(self._path)
+
+    def _turn(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._turns is None else self._turns.mine()
+
     def _run(self, connection: apsw.Connection) -> None:
         carried: _Waiting | _Call | None = None
         while (job := carried or self._queue.get()) is not None:
             carried = None
             if isinstance(job, _Call):
-                self._answer_call(connection, job)
+                with self._turn():
+                    self._answer_call(connection, job)
                 continue
             group = [job]
-            while len(group) < _GROUP_LIMIT and not self._queue.empty():
-                following = self._queue.get()
-                if isinstance(following, _Waiting):
-                    group.append(following)
-                    continue
-                carried = following
-                if following is None:
-                    self._queue.put(None)
-                break
-            self._answer_group(_commit_group(connection, group))
+            with self._turn():
+                # Those who came while we waited for our turn share it.
+                carried = self._join(group)
+                live = _commit_group(connection, group)
+            self._answer_group(live)
         connection.close()
+        if self._turns is not None:
+            self._turns.close()
+
+    def _join(self, group: list[_Waiting]) -> _Call | None:
+        """Add to the group who waits already; return the call that came after them, if one did."""
+        while len(group) < _GROUP_LIMIT and not self._queue.empty():
+            following = self._queue.get()
+            if isinstance(following, _Waiting):
+                group.append(following)
+                continue
+            if following is None:
+                self._queue.put(None)
+            return following
+        return None
 
     def _answer_group(self, group: Sequence[_Waiting]) -> None:
         self._on_loop(lambda: self._resolve(group))

@@ -39,6 +39,7 @@ class Reader:
         self._slow_query_s = slow_query_ms / 1000
         self._path: Path | None = None
         self._connection: apsw.Connection | None = None
+        self._version: object = None
 
     @property
     def ready(self) -> bool:
@@ -59,6 +60,17 @@ class Reader:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+    def moved(self) -> bool:
+        """Tell whether somebody has written to the file since the last call (6 µs); True when that cannot be known now."""
+        if self._connection is None:
+            return False
+        try:
+            version = self._connection.execute("PRAGMA data_version").fetchall()
+        except apsw.Error:
+            return True
+        before, self._version = self._version, version
+        return version != before
 
     async def rows(self, sql: str, params: Sequence[Value]) -> list[Row]:
         """Run a short indexed read inline on the event loop. Raises `Unavailable` when the file cannot be read."""

@@ -86,6 +86,7 @@ class RemotePrimary:
         lineage: Callable[[], Lineage | None] = _no_lineage,
         on_lineage_mismatch: Callable[[], None] = _nothing,
         on_reachable: Callable[[bool], None] = _nothing,
+        requests_in_flight: int = REQUESTS_IN_FLIGHT,
     ) -> None:
         """Remember where the primary is; nothing is sent yet.
 
@@ -95,6 +96,7 @@ class RemotePrimary:
         """
         self._client = HranaClient(url, token, connect_timeout_s=max(0.1, timeout_s / 2))
         self._timeout_s = timeout_s
+        self._requests_in_flight = requests_in_flight
         self._lineage = lineage
         self._on_lineage_mismatch = on_lineage_mismatch
         self._queue: dict[int, _Waiting] = {}
@@ -130,7 +132,7 @@ class RemotePrimary:
 
     async def start(self) -> None:
         """Start sending what is written; costs nothing until then."""
-        for _ in range(REQUESTS_IN_FLIGHT):
+        for _ in range(self._requests_in_flight):
             self._start_sender()
 
     async def close(self) -> None:

@@ -92,6 +92,7 @@ class Replica:
         check: Callable[[Path], Awaitable[None]],
         on_generation: Callable[[Path], Awaitable[None]],
         on_synced: Callable[[SyncResult], None] = _nothing,
+        in_use: Callable[[], set[int]] = set,
         now_ms: Callable[[], int],
     ) -> None:
         """Remember whom to tell; nothing is started yet.
@@ -99,7 +100,7 @@ class Replica:
         `check` sees the file of a new generation while nobody writes to it, must close it again, and raises
         GenerationRefused. `on_generation` makes readers use a file and returns when none uses an older one; for the file
         that is there at start it may raise GenerationRefused too. `on_synced`
-        is called on the loop after each attempt, before those who wait for it go on.
+        is called on the loop after each attempt, before those who wait for it go on. What `in_use` names is not removed.
         Raises SettingsError where the driver is not installed.
         """
         require_driver()
@@ -110,6 +111,7 @@ class Replica:
         self._check = check
         self._on_generation = on_generation
         self._on_synced = on_synced
+        self._in_use = in_use
         self._now_ms = now_ms
         self._child: Child | None = None
         self._runner: asyncio.Task[None] | None = None
@@ -136,7 +138,7 @@ class Replica:
         self._generations.folder.mkdir(parents=True, exist_ok=True)
         end_orphan(self._generations.folder)
         number = self._generations.current()
-        self._generations.remove_others(number)
+        self._generations.remove_others({number} | self._in_use())
         self._runner = asyncio.create_task(self._run(), name="replica supervisor")
         if number is not None and await self._may_serve(number) and await self._serves_at_start(number):
             return
@@ -294,7 +296,7 @@ class Replica:
             raise
         await self._serve(number)
         self.state.rebuild_reason = None
-        self._generations.remove_others(number)
+        self._generations.remove_others({number} | self._in_use())
         log(_log, logging.INFO, "replica generation", generation=number, reason=reason)
 
     async def _may_serve(self, number: int) -> bool:

@@ -16,6 +16,7 @@ import apsw
 
 from groupspaces.clock import Clock
 from groupspaces.errors import PrimaryRefused, SettingsError, Unavailable
+from groupspaces.host.crew import Crew
 from groupspaces.logging_context import log
 from groupspaces.settings import Settings, secret_fingerprint
 
@@ -24,16 +25,20 @@ from .batch import Batch, Row, Statement, Value, Written
 from .changes import HEAD_SQL, NOBODY, record_if_changed
 from .folder import DataFolder
 from .follower import Follower, Head
+from .generations import Generations
 from .reader import Reader, quick_check, read_once
-from .remote_primary import LineageMismatch, RemotePrimary
+from .remote_primary import REQUESTS_IN_FLIGHT, LineageMismatch, RemotePrimary
 from .replica import GenerationRefused, Replica, ReplicaUnavailable
 from .replication import Replication
+from .shared_replica import SharedReplica
 from .status import Round, RoundReport, Status
 
 _log = logging.getLogger("groupspaces.db")
 
 # Nobody waits longer than this for a second look before a "no".
 _LOOK_AGAIN_S = 2.0
+# How often, and how many times, a leader looks whether all workers read a new generation.
+_SWITCH_LOOK_S, _SWITCH_LOOKS = 0.02, 100
 
 _FINGERPRINT = "secret_fingerprint"
 _FINGERPRINT_SQL = "SELECT value FROM deployment WHERE name = ?"
@@ -50,6 +55,7 @@ class Replicated:
         follower: Follower,
         settings: Settings,
         clock: Clock,
+        crew: Crew,
         *,
         on_synced: Callable[[float, bool], None],
         on_round: Callable[[RoundReport], None],
@@ -58,6 +64,9 @@ class Replicated:
         self._reader = reader
         self._follower = follower
         self._settings = settings
+        self._crew = crew
+        self._leads = False
+        self._on_round = on_round
         self._schema_version = 0
         self._prepared = False
         self._unsuitable = ""
@@ -67,6 +76,8 @@ class Replicated:
             timeout_s=settings.primary.timeout_s,
             lineage=self._our_head,
             on_reachable=self._reachability_changed,
+            # Instances add up at the primary, and so do workers.
+            requests_in_flight=1 if crew.seat.is_shared else REQUESTS_IN_FLIGHT,
         )
         self._replica = Replica(
             folder.replica,
@@ -76,9 +87,12 @@ class Replicated:
             check=self._check_generation,
             on_generation=self._serve_generation,
             on_synced=lambda result: on_synced(result.duration_ms / 1000, result.ok),
+            in_use=crew.board.generations_in_use,
             now_ms=clock.now_ms,
         )
-        self._replication = Replication(self._remote, self._replica, follower, clock, on_round=on_round)
+        self._led = Replication(self._remote, self._replica, follower, clock, on_round=self._round_ended)
+        self._shared = SharedReplica(crew, Generations(folder.replica), reader, follower)
+        self._replication: Replication | SharedReplica = self._shared
 
     # --- life ---
 
@@ -89,6 +103,10 @@ class Replicated:
         is away is no reason not to start: without a replica the instance answers 503 until it has one.
         """
         await self._remote.start()
+        if not self._crew.leads:
+            self._shared.refresh()
+            return
+        self._begin_to_lead()
         try:
             try:
                 await self._prepare()
@@ -111,6 +129,16 @@ class Replicated:
         except BaseException:
             await self.close()
             raise
+
+    async def lead(self) -> None:
+        """Keep the replica from now on, in the place of a leader that has gone; reads and writes go on meanwhile."""
+        self._prepared = bool(self._crew.board.prepared)
+        self._led.resume(self._shared.fresh_s, self._shared.as_of_ms)
+        self._begin_to_lead()
+        try:
+            await self._replica.start()
+        except ReplicaUnavailable as error:
+            log(_log, logging.WARNING, "no replica yet", reason=str(error))
 
     async def close(self) -> None:
         """End the child and the requests under way."""
@@ -137,6 +165,15 @@ class Replicated:
             self._replication.wrote(written.seq)
         return written
 
+    def wrote(self, seq: int) -> None:
+        """Fetch soon what another worker of this host has written."""
+        self._replication.wrote(seq)
+
+    def refresh(self) -> None:
+        """Notice what the leading worker has fetched; the leader knows."""
+        if not self._leads:
+            self._shared.refresh()
+
     async def read_primary(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:
         """Read at the primary: one round trip."""
         return await self._remote.read(sql, params)
@@ -149,6 +186,7 @@ class Replicated:
     def known_equal(self, seq: int, started_s: float, started_at_ms: int) -> None:
         """Take note that the primary was at `seq` then."""
         self._replication.known_equal(seq, started_s, started_at_ms)
+        self._publish()
 
     async def catch_up(self) -> bool:
         """Run a round, so that a second look sees what was just made elsewhere."""
@@ -164,16 +202,17 @@ class Replicated:
 
     def status(self, now_ms: int) -> Status:
         """Describe replica and primary."""
-        state = self._replica.state
+        state = self._replica.state if self._leads else self._shared.state
+        away = not self._remote.reachable or (not self._leads and bool(self._crew.board.primary_away))
         return Status(
             mode="replica",
             ready=self._reader.ready,
             seq=self._follower.seq,
             as_of_ms=self._replication.as_of_ms,
             lag_ms=self._replication.lag_ms,
-            primary="reachable" if self._remote.reachable else "unreachable",
+            primary="unreachable" if away else "reachable",
             write_queue=self._remote.queue_length,
-            schema_version=self._schema_version,
+            schema_version=self._schema_version or self._crew.board.schema_version,
             generation=state.generation,
             last_sync_at_ms=state.last_sync_at_ms,
             last_sync_ms=state.last_sync_ms,
@@ -189,6 +228,9 @@ class Replicated:
         """Agree with a primary that was away at start. One that does not fit us counts as away, with the reason logged."""
         if self._prepared:
             return
+        if not self._leads:
+            await self._be_told_prepared()
+            return
         try:
             await self._prepare()
         except SettingsError as error:
@@ -201,6 +243,12 @@ class Replicated:
                 retry_after_s=30,
             ) from error
 
+    async def _be_told_prepared(self) -> None:
+        """Have the leader agree with the primary: it does so before a round."""
+        if not self._crew.board.prepared:
+            await self._shared.sync()
+        self._prepared = bool(self._crew.board.prepared)
+
     async def _prepare(self) -> None:
         """Check schema and secret at the primary (3 reads). Raises `Unavailable` when it is away."""
         status = await migrate.status(self._remote)
@@ -209,6 +257,7 @@ class Replicated:
         self._schema_version = (await migrate.status(self._remote)).version
         await self._agree_on_secret()
         self._prepared = True
+        self._publish()
 
     async def _migrate_or_refuse(self, status: migrate.SchemaStatus) -> None:
         if not self._settings.primary.migrate:
@@ -237,9 +286,32 @@ class Replicated:
         return (self._follower.seq, self._follower.token) if self._follower.seq else None
 
     def _reachability_changed(self, reachable: bool) -> None:
+        self._publish()
         if reachable:
             self._replica.end_backoff()
             self._replication.nudge()
+
+    # --- leading, and what the other workers are told ---
+
+    def _begin_to_lead(self) -> None:
+        self._leads = True
+        self._replication = self._led
+
+    def _round_ended(self, report: RoundReport) -> None:
+        self._publish()
+        self._on_round(report)
+
+    def _publish(self) -> None:
+        """Write on the board what the other workers cannot see in the file."""
+        if not self._leads:
+            return
+        board, state = self._crew.board, self._replica.state
+        board.fresh_s, board.fresh_at_ms = self._led.fresh_s, self._led.as_of_ms or 0
+        board.last_sync_at_ms, board.last_sync_ms = state.last_sync_at_ms or 0, state.last_sync_ms or 0.0
+        board.schema_version, board.child_rss_kb = self._schema_version, state.child_rss_kb
+        board.prepared, board.primary_away = self._prepared, not self._remote.reachable
+        board.sync_failing = state.last_error is not None
+        board.rebuilding = state.rebuild_reason is not None
 
     # --- generations ---
 
@@ -253,9 +325,21 @@ class Replicated:
             await self._check_generation_schema(path)
             self._reader.open(path)
             self._follower.start()
-            return
-        self._reader.open(path)
-        self._follower.switched()
+        else:
+            self._reader.open(path)
+            self._follower.switched()
+        await self._tell_of_generation(int(path.parent.name))
+
+    async def _tell_of_generation(self, number: int) -> None:
+        """Have all workers read it; one that does not within a few seconds keeps its own, which is removed later."""
+        board = self._crew.board
+        board.reads(self._crew.number, number)
+        board.generation = number
+        self._crew.tell_all("refresh")
+        for _ in range(_SWITCH_LOOKS):
+            if board.generations_in_use() <= {number}:
+                return
+            await asyncio.sleep(_SWITCH_LOOK_S)
 
     async def _check_generation_schema(self, path: Path) -> None:
         """Refuse to begin with a file of another secret (the server stops) or of an older schema (a new copy is fetched)."""

@@ -77,6 +77,11 @@ class Replication:
         self._fresh_at_ms: int | None = None
 
     @property
+    def fresh_s(self) -> float:
+        """When this instance was last known equal to the primary, or the start, by a monotonic clock."""
+        return self._fresh_s
+
+    @property
     def as_of_ms(self) -> int | None:
         """When this instance was last known equal to the primary, by its own wall clock; None before the first time."""
         return self._fresh_at_ms
@@ -126,6 +131,10 @@ class Replication:
         """Ask for a round soon and do not wait for it."""
         task = asyncio.ensure_future(self.sync())
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    def resume(self, fresh_s: float, fresh_at_ms: int | None) -> None:
+        """Go on from what another worker knew of the same file."""
+        self._fresh_s, self._fresh_at_ms = fresh_s, fresh_at_ms
 
     async def close(self) -> None:
         """Stop running rounds."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from groupspaces.host.crew import Crew
 from groupspaces.logging_context import log
 
 from . import migrate
@@ -14,6 +15,7 @@ from .follower import Follower, Head
 from .local_primary import LocalPrimary
 from .reader import Reader
 from .status import Round, Status
+from .turns import Turns
 
 _log = logging.getLogger("groupspaces.db")
 
@@ -21,25 +23,31 @@ _log = logging.getLogger("groupspaces.db")
 class Standalone:
     """What `Database` does when no primary is set: everything is always fresh."""
 
-    def __init__(self, folder: DataFolder, reader: Reader, follower: Follower) -> None:
+    def __init__(self, folder: DataFolder, reader: Reader, follower: Follower, crew: Crew) -> None:
         self._path = folder.database
+        self._crew = crew
         self._reader = reader
         self._follower = follower
-        self._primary = LocalPrimary(self._path, on_commit=follower.advance)
+        turns = Turns(folder.path) if crew.seat.is_shared else None
+        self._primary = LocalPrimary(self._path, on_commit=self._advance, turns=turns)
         self._schema_version = 0
 
     async def open(self) -> None:
-        """Open the file and apply pending migrations. Raises `SettingsError` or `SchemaError`."""
+        """Open the file; whoever leads applies pending migrations first. Raises `SettingsError` or `SchemaError`."""
         await self._primary.start()
         try:
-            for migration in await migrate.up(self._primary):
-                log(_log, logging.INFO, "migration applied", migration=migration.label)
+            if self._crew.leads:
+                for migration in await migrate.up(self._primary):
+                    log(_log, logging.INFO, "migration applied", migration=migration.label)
             self._schema_version = (await migrate.status(self._primary)).version
         except BaseException:
             await self._primary.close()
             raise
         self._reader.open(self._path)
         self._follower.start()
+
+    async def lead(self) -> None:
+        """Nothing here needs a leader."""
 
     async def close(self) -> None:
         """Finish waiting writes and close the file."""
@@ -53,9 +61,21 @@ class Standalone:
         """Read behind every queued write."""
         return await self._primary.read(sql, params)
 
+    def wrote(self, seq: int) -> None:
+        """Nothing has to be fetched."""
+
+    def refresh(self) -> None:
+        """Notice what other workers of this host have written (5 µs); alone, there is nothing to notice."""
+        if self._crew.seat.is_shared and self._reader.moved():
+            self._follower.advance()
+
     async def sync(self, *, force: bool) -> Round:
         """Return our own position: there is nothing to fetch."""
+        self.refresh()
         return Round(self._follower.seq, self._follower.seq, 0.0)
+
+    def _advance(self) -> None:
+        self._follower.advance()
 
     def known_equal(self, seq: int, started_s: float, started_at_ms: int) -> None:
         """It always is."""

@@ -1,0 +1,148 @@
+"""Memory that all workers of one host share: plain numbers, written by one of them each and read by all.
+
+Owns the layout. It is an anonymous mapping made before the workers are forked, so nothing of it outlives them, and a worker that is
+killed leaves its last words. Every number is eight aligned bytes with a single writer: no lock, and no reader sees half of one.
+With one worker the same object serves it alone. Never decides anything.
+"""
+
+from __future__ import annotations
+
+import mmap
+import secrets
+import time
+from dataclasses import dataclass, field
+
+_WORD_BYTES = 8
+# What the leader knows, and what each worker says of itself.
+_LEAD_WORDS = 16
+_WORKER_WORDS = 8
+# Positions are kept by user id modulo this: who shares a slot with somebody waits a little longer than they had to.
+_POSITIONS = 65_536
+
+
+class _Whole:
+    """A whole number of the leader's. Its type is checked by who writes it."""
+
+    def __init__(self, word: int) -> None:
+        self._word = word
+
+    def __get__(self, board: Board, _: type[Board]) -> int:
+        return board.wholes[self._word]
+
+    def __set__(self, board: Board, value: int) -> None:
+        board.wholes[self._word] = value
+
+
+class _Real:
+    """The same for a number with a fraction."""
+
+    def __init__(self, word: int) -> None:
+        self._word = word
+
+    def __get__(self, board: Board, _: type[Board]) -> float:
+        return board.reals[self._word]
+
+    def __set__(self, board: Board, value: float) -> None:
+        board.reals[self._word] = value
+
+
+class Board:
+    """`fresh_s` is by CLOCK_MONOTONIC, which all processes share; times in ms are Unix time, 0 for never."""
+
+    fresh_s = _Real(0)
+    fresh_at_ms = _Whole(1)
+    last_sync_at_ms = _Whole(2)
+    last_sync_ms = _Real(3)
+    generation = _Whole(4)
+    schema_version = _Whole(5)
+    child_rss_kb = _Whole(6)
+    primary_away = _Whole(7)
+    sync_failing = _Whole(8)
+    rebuilding = _Whole(9)
+    prepared = _Whole(10)
+    welcomed = _Whole(11)
+    failed = _Whole(12)
+
+    def __init__(self, workers: int = 1) -> None:
+        """Make the memory; untouched pages of it cost nothing."""
+        self.workers = workers
+        self._first_position = _LEAD_WORDS + _WORKER_WORDS * workers
+        words = self._first_position + _POSITIONS * workers
+        memory = memoryview(mmap.mmap(-1, words * _WORD_BYTES))
+        self.wholes: memoryview[int] = memory.cast("q")
+        self.reals: memoryview[float] = memory.cast("d")
+        self.fresh_s = time.monotonic()
+
+    # --- what each worker says of itself ---
+
+    def seen_at_s(self, worker: int) -> float:
+        """When somebody signed in last asked this worker for something; long ago when nobody did."""
+        return self.reals[_word_of(worker)]
+
+    def open_streams(self, worker: int) -> int:
+        """How many streams this worker has."""
+        return self.wholes[_word_of(worker) + 1]
+
+    def say(self, worker: int, *, seen_at_s: float, open_streams: int) -> None:
+        """Tell how busy a worker is."""
+        word = _word_of(worker)
+        self.reals[word], self.wholes[word + 1] = seen_at_s, open_streams
+
+    def reads(self, worker: int, generation: int) -> None:
+        """Tell which generation of the replica a worker reads; 0 for none."""
+        self.wholes[_word_of(worker) + 2] = generation
+
+    def generations_in_use(self) -> set[int]:
+        """Return the generations that some worker reads."""
+        return {number for w in range(self.workers) if (number := self.wholes[_word_of(w) + 2])}
+
+    def ended(self, worker: int) -> None:
+        """Forget what a worker said that has ended."""
+        self.say(worker, seen_at_s=self.seen_at_s(worker), open_streams=0)
+        self.reads(worker, 0)
+
+    # --- positions ---
+
+    def remember(self, worker: int, user_id: int, seq: int) -> None:
+        """Keep the position of a person's write for all workers; a higher one stays."""
+        word = self._first_position + worker * _POSITIONS + user_id % _POSITIONS
+        if seq > self.wholes[word]:
+            self.wholes[word] = seq
+
+    def position(self, user_id: int) -> int:
+        """Return the highest position that was kept for this person, or for one who shares the slot; 0 for none."""
+        if self.workers == 1:
+            return self.wholes[self._first_position + user_id % _POSITIONS]
+        return max(self.wholes[word] for word in self._words_of(user_id))
+
+    def forget_position(self, user_id: int, seq: int) -> None:
+        """Forget a position that nobody issued."""
+        for word in self._words_of(user_id):
+            if self.wholes[word] == seq:
+                self.wholes[word] = 0
+
+    def forget_positions(self) -> None:
+        """Forget all of them: they are of a history that is gone."""
+        first = self._first_position
+        self.wholes[first:] = memoryview(bytes((len(self.wholes) - first) * _WORD_BYTES)).cast("q")
+
+    def _words_of(self, user_id: int) -> range:
+        return range(self._first_position + user_id % _POSITIONS, len(self.wholes), _POSITIONS)
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A worker's place: its number, the board, and the name of this run of the server, the same for all."""
+
+    board: Board = field(default_factory=Board)
+    number: int = 0
+    boot: str = field(default_factory=lambda: secrets.token_hex(8))
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether there are other workers."""
+        return self.board.workers > 1
+
+
+def _word_of(worker: int) -> int:
+    return _LEAD_WORDS + worker * _WORKER_WORDS

@@ -1,0 +1,179 @@
+"""One worker among the workers of a host: who leads, the line to it, and taking over when it dies.
+
+Owns the joining, the line and the succession. What leading means is the caller's; with one worker it leads from the start, and
+nothing here costs anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from contextvars import Context
+from pathlib import Path
+from typing import Any
+
+from groupspaces.errors import SettingsError, Unavailable
+from groupspaces.logging_context import log
+
+from .board import Board, Seat
+from .channel import Channel, Line, Verb, connect
+from .election import Election
+
+_log = logging.getLogger("groupspaces.host")
+
+# Between two attempts to find the leader or to become it: at a start, and when the leader has gone.
+_ATTEMPT_S = 0.02
+_MAX_ATTEMPT_S = 0.2
+
+HELLO = "hello"
+
+
+class Crew:
+    """This worker's standing."""
+
+    def __init__(self, folder: Path, seat: Seat | None = None) -> None:
+        self.seat = seat or Seat()
+        self.leads = not self.seat.is_shared
+        self._folder = folder
+        self._election = Election(folder)
+        self._line: Line | None = None
+        self._has_line = asyncio.Event()
+        self._following: asyncio.Task[None] | None = None
+        self._channel: Channel | None = None
+        self._closed = False
+
+    @property
+    def board(self) -> Board:
+        """The memory that all workers share."""
+        return self.seat.board
+
+    @property
+    def number(self) -> int:
+        """This worker's number, from 0."""
+        return self.seat.number
+
+    async def join(self, verbs: Mapping[str, Verb], on_elected: Callable[[], Awaitable[None]]) -> None:
+        """Become the leader, or wait until there is one that serves.
+
+        `verbs` are what the leader may ask this worker, `on_elected` makes it do what a leader does, later, when it takes
+        over. Raises SettingsError (without words) when the others have failed to start: they have said why.
+        """
+        if self.leads:
+            return
+        if not await self._seek(verbs):
+            self._following = asyncio.create_task(
+                self._follow(verbs, on_elected), name="line to the leader", context=Context()
+            )
+        elif self.board.failed:
+            raise SettingsError("")
+
+    async def lead(self, verbs: Mapping[str, Verb]) -> None:
+        """Answer the command line and the other workers from now on. Raises OSError when the socket cannot be made."""
+        self._channel = Channel(self._folder, {**verbs, HELLO: _hello})
+        await self._channel.open()
+
+    async def close(self) -> None:
+        """Leave. A leader's place is free from then on."""
+        self._closed = True
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
+        if self._line is not None:
+            self._line.close()
+        if self._channel is not None:
+            await self._channel.close()
+        self._election.resign()
+
+    # --- talking ---
+
+    async def ask(self, verb: str, payload: Any = None, *, timeout_s: float) -> Any:
+        """Ask the leader; while there is none, wait for the next.
+
+        Raises the AppError it ended with, or Unavailable (`WORKER_UNAVAILABLE`).
+        """
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + timeout_s
+        try:
+            async with asyncio.timeout_at(give_up_at):
+                await self._has_line.wait()
+        except TimeoutError as error:
+            raise _leaderless() from error
+        if self._line is None:
+            # We have become the leader ourselves.
+            raise _leaderless()
+        return await self._line.ask(verb, payload, timeout_s=give_up_at - loop.time())
+
+    def tell(self, verb: str, payload: Any = None) -> None:
+        """Tell the leader; lost while there is none."""
+        if self._line is not None:
+            self._line.tell(verb, payload)
+
+    async def ask_all(self, verb: str, *, timeout_s: float) -> list[Any]:
+        """As the leader, ask every other worker; one that does not answer in time is left out."""
+        answers = await asyncio.gather(
+            *(line.ask(verb, timeout_s=timeout_s) for line in self._workers()), return_exceptions=True
+        )
+        for answer in answers:
+            if isinstance(answer, BaseException) and not isinstance(answer, Unavailable):
+                raise answer
+        return [answer for answer in answers if not isinstance(answer, BaseException)]
+
+    def tell_all(self, verb: str, payload: Any = None) -> None:
+        """As the leader, tell every other worker."""
+        for line in self._workers():
+            line.tell(verb, payload)
+
+    def _workers(self) -> list[Line]:
+        lines = self._channel.lines if self._channel else ()
+        return [line for line in lines if line.worker is not None]
+
+    # --- finding the leader, or becoming it ---
+
+    async def _seek(self, verbs: Mapping[str, Verb]) -> bool:
+        """Return with a line, or, and then True, as the leader."""
+        pause_s = _ATTEMPT_S
+        while True:
+            if self._election.win():
+                self.leads = True
+                break
+            with suppress(OSError):
+                self._line = await connect(self._folder, verbs)
+                self._line.tell(HELLO, self.number)
+                break
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 1.5, _MAX_ATTEMPT_S)
+        self._has_line.set()
+        return self.leads
+
+    async def _follow(self, verbs: Mapping[str, Verb], on_elected: Callable[[], Awaitable[None]]) -> None:
+        """Keep a line to the leader for as long as another one leads."""
+        while self._line is not None:
+            line = self._line
+            await line.follow()
+            self._line = None
+            self._has_line.clear()
+            if self._closed:
+                return
+            await self._seek(verbs)
+        log(_log, logging.WARNING, "took over", worker=self.number)
+        try:
+            await on_elected()
+        except Exception as error:  # noqa: BLE001  (whatever it was, this worker must not stay and lead nobody)
+            log(_log, logging.ERROR, "could not take over", worker=self.number, exc_info=error)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def _hello(line: Line, worker: Any) -> None:
+    line.worker = int(worker)
+
+
+def _leaderless() -> Unavailable:
+    return Unavailable(
+        "This instance is choosing who leads its processes. Try again shortly.",
+        code="WORKER_UNAVAILABLE",
+        retry_after_s=1,
+    )
