@@ -1,7 +1,8 @@
 """How long the `replica_sync` job waits between two rounds.
 
 Owns the choice between the active and the idle interval, the jitter that keeps a fleet from asking in step, and the back-off
-while nothing can be fetched. Never fetches: the probe of the primary notices its return, and rounds end the back-off.
+while the primary is away. Never fetches: the probe of the primary notices its return, and the round that follows ends the
+back-off. A primary that answers and a fetch that fails is no reason to wait longer: the replica itself backs off then.
 """
 
 from __future__ import annotations
@@ -16,13 +17,19 @@ _BACKOFF_MAX_S = 60.0
 
 
 class SyncPace:
-    """The job's interval. For the event loop alone."""
+    """The interval of the job. For the event loop alone."""
 
     def __init__(
-        self, tuning: Tuning, *, people_here: Callable[[], bool], resume: Callable[[], None]
+        self,
+        tuning: Tuning,
+        *,
+        people_here: Callable[[], bool],
+        primary_away: Callable[[], bool],
+        resume: Callable[[], None],
     ) -> None:
-        """`resume` is called when a round works again after some did not: the job's next time may be far away by then."""
+        """`resume` is called when the primary is back: the job's next time may be far away by then."""
         self._tuning = tuning
+        self._primary_away = primary_away
         self._people_here = people_here
         self._resume = resume
         self._failures = 0
@@ -42,7 +49,7 @@ class SyncPace:
 
     def tried(self, report: RoundReport) -> None:
         """Take note of a round."""
-        if not report.ok:
+        if not report.ok and self._primary_away():
             self._failures += 1
             return
         failures, self._failures = self._failures, 0
