@@ -10,6 +10,8 @@ const TEXTS = {
   STALE_VERSION: "Someone changed this while you wrote. Yours is kept here; look at theirs, then save again.",
   PRIMARY_UNAVAILABLE: "Reading only at the moment: the primary does not answer. Nothing you wrote is lost; try again when it is back.",
   REPLICA_BEHIND: "This instance is catching up. Try again in a few seconds.",
+  INSTANCE_UNREACHABLE: "It does not answer the instance you are connected to. It may be down, or its address is not right.",
+  INSTANCE_UNKNOWN: "The fleet has no instance of this name.",
   CROSS_ORIGIN: "This page was opened from another address than the server expects. Open it from its own address and try again.",
 };
 

@@ -1,5 +1,6 @@
 import { html } from "../vendor/preact.js";
 import { shortTime } from "../lib/time.js";
+import { capital } from "../lib/words.js";
 import { Icon } from "../ui/Icon.js";
 import { lag } from "./figures.js";
 import { pageOf } from "./instances.js";
@@ -23,30 +24,35 @@ const ELSEWHERE = {
 const kindOf = (name) => name.split(":")[0];
 const isGrave = (name) => GRAVE.includes(kindOf(name));
 
-/** What is wrong: first at the instance that is looked at, in detail, then what the others said of themselves. */
+/**
+ * What is wrong, the gravest first: at the instance that is looked at in detail, and what the others said of themselves.
+ * `conditions` is null while they are not known.
+ */
 export function Alerts({ conditions, instance = null, name, others = [], onSynced }) {
-  const here = [...conditions].sort((a, b) => isGrave(b.name) - isGrave(a.name));
+  const here = (conditions ?? []).map((condition) => ({ condition, grave: isGrave(condition.name) }));
   const there = others.map((other) => ({ other, kinds: kindsOf(other) })).filter(({ kinds }) => kinds.length > 0);
+  const all = [...here, ...there.map((item) => ({ ...item, grave: isGrave(item.kinds[0]) }))].sort((a, b) => b.grave - a.grave);
   return html`
     <section class="panel" aria-labelledby="ops-alerts">
       <div class="panel-head"><h2 id="ops-alerts">Open alerts</h2><span class="end">${name && here.length > 0 && `at ${name}`}</span></div>
-      ${here.length + there.length === 0 && html`<p class="calm"><${Icon} name="circle-check" /><span>Nothing is wrong.</span></p>`}
-      ${here.map((condition) => html`<${Here} key=${condition.name} condition=${condition} instance=${instance} onSynced=${onSynced} />`)}
-      ${there.map(({ other, kinds }) => html`<${There} key=${`at ${other.id}`} other=${other} kinds=${kinds} onSynced=${onSynced} />`)}
+      ${!conditions && html`<p class="calm">What is wrong at ${name} is not known yet.</p>`}
+      ${conditions && all.length === 0 && html`<p class="calm"><${Icon} name="circle-check" /><span>Nothing is wrong.</span></p>`}
+      ${all.map(({ condition, other, kinds, grave }) => (other
+        ? html`<${There} key=${`at ${other.id}`} other=${other} kinds=${kinds} grave=${grave} onSynced=${onSynced} />`
+        : html`<${Here} key=${condition.name} condition=${condition} grave=${grave} instance=${instance} onSynced=${onSynced} />`))}
     </section>`;
 }
 
-function Here({ condition, instance, onSynced }) {
+function Here({ condition, grave, instance, onSynced }) {
   const [kind, subject] = condition.name.split(":");
   return html`
-    <${Box} grave=${isGrave(kind)} title=${condition.title}>
-      <p>${subject && html`<span class="strong">${subject}.</span> `}Since ${shortTime(condition.since)}. ${condition.detail}</p>
+    <${Box} grave=${grave} title=${condition.title}>
+      <p>${subject && html`<span class="strong">${subject}.</span> `}Since ${shortTime(condition.since)}. ${capital(condition.detail)}</p>
       ${HELPED_BY_SYNC.includes(kind) && html`<div class="alert-do"><${SyncNow} instance=${instance} onDone=${onSynced} /></div>`}
     <//>`;
 }
 
-function There({ other, kinds, onSynced }) {
-  const grave = kinds.some(isGrave);
+function There({ other, kinds, grave, onSynced }) {
   return html`
     <${Box} grave=${grave} title=${`${other.id} ${ELSEWHERE[kinds[0]](other)}`}>
       <p>Said at ${shortTime(other.last_seen_at)}${kinds.length > 1 && `; it also ${kinds.slice(1).map((kind) => ELSEWHERE[kind](other)).join(" and ")}`}.</p>

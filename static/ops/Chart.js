@@ -7,12 +7,13 @@ import { clock } from "../lib/time.js";
 const FONT = "12px Geist, system-ui, sans-serif";
 const TIME_AXIS_PX = 26;
 const VALUE_AXIS_PX = 52;
+const TIME_STEPS_S = [300, 600, 900, 1800];
 
 /**
- * Lines over time. `data` is uPlot's: times in seconds, then one list for each of `lines`, `{token, width?, dash?}` or `{token, dots}`. `words(value)`
+ * Lines over the last `spanS` seconds. `data` is uPlot's: times in seconds, then one list for each of `lines`, `{token, width?, dash?}` or `{token, dots}`. `words(value)`
  * writes a value, `label` says in a sentence what the drawing shows. `onPoint(index | null)` follows the pointer.
  */
-export function Chart({ data, lines, words, label, onPoint }) {
+export function Chart({ data, spanS, lines, words, label, onPoint }) {
   const box = useRef(null);
   const plot = useRef(null);
   const latest = useRef({ data });
@@ -23,7 +24,7 @@ export function Chart({ data, lines, words, label, onPoint }) {
   useEffect(() => {
     const draw = () => {
       plot.current?.destroy();
-      plot.current = new uPlot(options(box.current, lines, words, (index) => latest.current.onPoint?.(index)), latest.current.data, box.current);
+      plot.current = new uPlot(options(box.current, spanS, lines, words, (index) => latest.current.onPoint?.(index)), latest.current.data, box.current);
     };
     const resized = new ResizeObserver(() => plot.current?.setSize(sizeOf(box.current)));
     const systemTheme = matchMedia("(prefers-color-scheme: dark)");
@@ -45,7 +46,7 @@ export function Chart({ data, lines, words, label, onPoint }) {
   return html`<div class="chart" role="img" aria-label=${label} ref=${box}></div>`;
 }
 
-function options(box, lines, words, onPoint) {
+function options(box, spanS, lines, words, onPoint) {
   const ink = colour("--ink-3", box);
   const axis = { stroke: ink, font: FONT, ticks: { show: false } };
   return {
@@ -53,9 +54,9 @@ function options(box, lines, words, onPoint) {
     padding: [8, 8, 0, 0],
     legend: { show: false },
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 } },
-    scales: { y: { range: (_, __, most) => [0, (most || 1) * 1.12] } },
+    scales: { x: { range: (_, __, newest) => [newest - spanS, newest] }, y: { range: (_, __, most) => [0, (most || 1) * 1.12] } },
     axes: [
-      { ...axis, grid: { show: false }, size: TIME_AXIS_PX, values: (_, splits) => splits.map((seconds) => clock(seconds * 1000)) },
+      { ...axis, grid: { show: false }, size: TIME_AXIS_PX, incrs: TIME_STEPS_S, values: (_, splits) => splits.map((seconds) => clock(seconds * 1000)) },
       { ...axis, grid: { stroke: colour("--chart-grid", box), width: 1 }, size: VALUE_AXIS_PX, space: 34, values: (_, splits) => splits.map(words) },
     ],
     series: [{}, ...lines.map((line) => series(line, colour(line.token, box)))],

@@ -4,10 +4,11 @@ import { plural } from "../lib/words.js";
 import { Chart } from "./Chart.js";
 import { duration, lag, momentOfDay } from "./figures.js";
 import { limitOf } from "./fleet.js";
+import { SHOWN_MS } from "./status.js";
 
 const LIMIT_SHOWN_FROM = 0.4; // of the limit: below that the line would only press the others flat
 const TABLE_STEP_MS = 300_000;
-const SYNC_LINES = [{ token: "--chart-3", dots: 4 }, { token: "--chart-1", dots: 5 }];
+const SYNC_LINES = [{ token: "--chart-3", dots: 4 }, { token: "--chart-1", dots: 4 }];
 
 /** The last hour of one instance: how far behind it was and how long its syncs took, drawn and as a table. */
 export function Charts({ instance, status }) {
@@ -57,7 +58,7 @@ function Panel({ id, title, samples, data, lines, label, words, point, legend, e
       <div class="panel-head"><h3 id=${id}>${title}</h3>
         <span class="end legend-row">${sample ? html`<span class="num">${momentOfDay(sample.at)}: ${point(sample)}</span>` : legend}</span></div>
       ${samples.length > 1 && !empty
-        ? html`<${Chart} data=${data} lines=${lines} words=${words} label=${label} onPoint=${setIndex} />`
+        ? html`<${Chart} data=${data} spanS=${SHOWN_MS / 1000} lines=${lines} words=${words} label=${label} onPoint=${setIndex} />`
         : html`<p class="chart chart-none ink-3 sm">${empty || "The first figures come in a few seconds."}</p>`}
     </section>`;
 }

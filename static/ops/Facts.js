@@ -4,14 +4,14 @@ import { count } from "./figures.js";
 import { versionsOf } from "./fleet.js";
 
 /** The row of facts under the verdict. */
-export function Facts({ items, status, primaryAwaySince }) {
+export function Facts({ self, items, status, primaryAwaySince }) {
   const streams = items.reduce((sum, instance) => sum + instance.open_streams, 0);
   const away = primaryAwaySince !== null;
   return html`
     <div class="ops-facts"><dl class="facts">
       <${Fact} name="Primary"><span class="dotmark" data-s=${away ? "warn" : undefined}></span>${away ? `away since ${clock(primaryAwaySince)}` : "reachable"}<//>
-      <${Fact} name="Feed position">${count(status?.feed_seq)}<//>
-      <${Fact} name="Doorbell">${status && doorbellWords(status.doorbell)}<//>
+      <${Fact} name="Feed position">${count(self.feed_seq)}<//>
+      ${status && html`<${Fact} name="Doorbell">${doorbellWords(status.doorbell)}<//>`}
       <${Fact} name="Open streams">${count(streams)}<//>
       <${Fact} name="Version">${versionsOf(items)}<//>
     </dl></div>`;

@@ -5,8 +5,8 @@ import { pageOf } from "./instances.js";
 
 const LEAST_MS = 100;
 const MOST_MS = 300_000;
-const TICKS_S = [0.5, 1, 2, 5, 10, 30, 60, 300];
-const TICKS_NARROW_S = [1, 60];
+const TICKS_S = [0.1, 0.5, 1, 2, 5, 10, 30, 60, 300];
+const TICKS_NARROW_S = [0.1, 1, 300];
 const LABEL_ROOM = 13; // percent of a lane that a name takes
 const TICK_ROOM = 9;
 const MIDDLE = 19;
@@ -82,6 +82,8 @@ function Now({ mark: { instance, state } }) {
 const STATE_WORDS = { fresh: "", idle: ", nobody connected", behind: ", over the limit", silent: ", silent", rebuilding: ", fetching a new copy", unknown: ", when last heard of" };
 const markWords = ({ instance, state }) => `${instance.id} ${lag(instance.lag_ms)} behind${STATE_WORDS[state]}`;
 
+const anchor = (ms) => (ms === MOST_MS ? "end" : ms === LEAST_MS ? "start" : "middle");
+
 /** The limit, and what does not stand too close to it. */
 function ticks(limitMs) {
   return [...TICKS_S.filter((seconds) => Math.abs(place(seconds * 1000) - place(limitMs)) > TICK_ROOM), limitMs / 1000];
@@ -89,5 +91,5 @@ function ticks(limitMs) {
 
 function Tick({ seconds, isLimit }) {
   const kind = isLimit ? "l-tick" : TICKS_NARROW_S.includes(seconds) ? "l-tick" : "l-tick l-tick-wide";
-  return html`<text class=${kind} x=${at(seconds * 1000)} y="13" text-anchor=${seconds * 1000 === MOST_MS ? "end" : "middle"}>${interval(seconds)}${isLimit && " limit"}</text>`;
+  return html`<text class=${kind} x=${at(seconds * 1000)} y="13" text-anchor=${anchor(seconds * 1000)}>${interval(seconds)}${isLimit && " limit"}</text>`;
 }

@@ -1,5 +1,5 @@
 import { html } from "../vendor/preact.js";
-import { list, plural } from "../lib/words.js";
+import { capital, list, pluralWord } from "../lib/words.js";
 import { JobsTable, useJobs } from "./JobsTable.js";
 import { Verdict } from "./Verdict.js";
 
@@ -20,5 +20,5 @@ function verdictOf(items) {
   const paused = titles((job) => job.paused);
   const rest = paused.length ? ` ${list(paused)} ${paused.length === 1 ? "is" : "are"} paused.` : "";
   if (failed.length === 0) return { key: rest, parts: [paused.length ? `All others run well.${rest}` : "Everything that runs by itself runs well."] };
-  return { key: `${failed} ${rest}`, parts: [{ mark: `${plural(failed.length, "job")} failed` }, `: ${list(failed)}.${rest}`] };
+  return { key: `${failed} ${rest}`, parts: [{ mark: `${capital(pluralWord(failed.length, "job"))} failed` }, `: ${list(failed)}.${rest}`] };
 }

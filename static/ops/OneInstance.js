@@ -20,8 +20,9 @@ export function OneInstance({ instance, name, status, onSynced }) {
     </section>`;
 }
 
-function standing({ active, tuning, last_sync_at: at, last_sync_ms: ms, feed_seq: seq, rebuilding }) {
-  const pace = active ? `Somebody is connected: it looks every ${interval(tuning.interval_s.value)}` : `Nobody is connected: it looks every ${interval(tuning.idle_interval_s.value)}`;
-  const last = at === null ? "it has not synced yet" : `last equal to the primary at ${momentOfDay(at)}`;
-  return [`${pace}; ${last}${ms === null ? "" : `, after ${duration(ms)}`}, at position ${count(seq)}.`, rebuilding && ` It fetches a new copy of all data: ${rebuilding}.`].filter(Boolean).join("");
+function standing({ active, tuning, as_of: at, last_sync_ms: ms, feed_seq: seq, rebuilding }) {
+  const pace = active ? `People are connected, so it looks every ${interval(tuning.interval_s.value)}.` : `Nobody is connected, so it looks every ${interval(tuning.idle_interval_s.value)}.`;
+  const equal = at === null ? "It was not equal to the primary yet." : `Equal to the primary as of ${momentOfDay(at)}, at position ${count(seq)}.`;
+  const fetched = ms !== null && `The newest fetch took ${duration(ms)}.`;
+  return [pace, equal, fetched, rebuilding && `It fetches a new copy of all data: ${rebuilding}.`].filter(Boolean).join(" ");
 }

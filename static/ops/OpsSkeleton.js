@@ -10,6 +10,6 @@ export function OpsSkeleton({ title }) {
       <div class="verdict"><h1 class="sr" tabindex="-1" ref=${heading}>${title}, loading</h1><div class="stack"><span class="sk sk-title sk-60"></span><span class="sk sk-title sk-30"></span></div></div>
       <div class="ops-facts"><div class="stack">${lines(["75"])}</div></div>
       <div class="ops-l"><div class="stack sk-lanes">${lines(["20", "90", "20", "90", "20", "90"])}<span class="sk sk-tall"></span></div></div>
-      <div class="ops-r"><div class="stack">${lines(["45", "90", "75", "90"])}</div></div>
+      <div class="ops-a"><div class="stack">${lines(["45", "90", "75", "90"])}</div></div>
     </div></div>`;
 }

@@ -34,14 +34,14 @@ export function Replication({ instance }) {
   if (isLoading) return null;
   if (!fleet.data) return html`<div class="scroll"><div class="ops ops-one"><h1 class="title-3xl">${TITLE}</h1><${LoadError} what="The fleet" error=${fleet.error} retry=${fleet.refresh} /></div></div>`;
   const all = fleet.data.items;
-  const items = present(all);
-  const self = items.find((item) => item.is_self);
+  const self = all.find((item) => item.is_self);
   if (self.mode === "standalone") return html`<${Standalone} self=${self} conditions=${conditions} status=${status} at=${fleet.at} />`;
 
   const name = instance ?? self.id;
   const limitMs = limitOf(status.data?.tuning.interval_s.value ?? 0);
   const primaryAwaySince = awaySince(status.data, conditions.data);
   const primaryAway = primaryAwaySince !== null;
+  const items = present(all, primaryAwaySince);
   const refresh = () => {
     fleet.refresh();
     status.refresh();
@@ -52,10 +52,9 @@ export function Replication({ instance }) {
       <${Verdict} title=${TITLE} verdict=${verdictOf(items, primaryAwaySince)} at=${fleet.at} />
       <div class="ops-a">
         ${fleet.error && html`<${Stale} at=${fleet.at} />`}
-        ${conditions.data && html`<${Alerts} conditions=${conditions.data.items} instance=${instance} name=${name} others=${primaryAway ? [] : items.filter((item) => item.id !== name)} onSynced=${refresh} />`}
-        ${!conditions.data && conditions.error && status.data && html`<${LoadError} what="What is wrong there" error=${conditions.error} retry=${conditions.refresh} />`}
+        <${Alerts} conditions=${conditions.data?.items ?? null} instance=${instance} name=${name} others=${primaryAway ? [] : items.filter((item) => item.id !== name)} onSynced=${refresh} />
       </div>
-      <${Facts} items=${items} status=${status.data} primaryAwaySince=${primaryAwaySince} />
+      <${Facts} self=${self} items=${items} status=${status.data} primaryAwaySince=${primaryAwaySince} />
       <div class="ops-l">
         <${FleetLanes} items=${items} chosen=${name} limitMs=${limitMs} primaryAway=${primaryAway} />
         <${OneInstance} key=${name} instance=${instance} name=${name} status=${status} onSynced=${refresh} />

@@ -5,6 +5,9 @@ import { usePaneHeading } from "../ui/usePaneHeading.js";
 import { momentWithDay } from "./figures.js";
 import { spoken } from "./fleet.js";
 
+// A mark of so many letters stays on one line of the narrowest phone.
+const SHORT = 24;
+
 /** The sentence that answers "what needs me?", and how old the answer is. Told to screen readers when the news is another. */
 export function Verdict({ title, verdict, at }) {
   const heading = usePaneHeading(title);
@@ -15,7 +18,7 @@ export function Verdict({ title, verdict, at }) {
   }, [verdict.key]);
   return html`
     <div class="verdict">
-      <h1 tabindex="-1" ref=${heading}>${verdict.parts.map((part) => (part.mark ? html`<mark data-kind=${part.kind}>${part.mark}</mark>` : part))}</h1>
+      <h1 tabindex="-1" ref=${heading}>${verdict.parts.map((part) => (part.mark ? html`<mark data-kind=${part.kind} data-short=${part.mark.length <= SHORT ? "" : undefined}>${part.mark}</mark>` : part))}</h1>
       ${at && html`<${Stamp} at=${at} />`}
     </div>`;
 }

@@ -13,9 +13,10 @@ export const momentWithDay = (time) => nowFormat.format(new Date(time)).replace(
 /** "03:12:40". */
 export const momentOfDay = (time) => secondsFormat.format(new Date(time));
 
-/** How far behind: "0.4 s", "41 s", "3 min", "2 h". */
+/** How far behind: "40 ms", "0.4 s", "41 s", "3 min", "2 h". */
 export function lag(ms) {
   if (ms === null || ms === undefined) return NONE;
+  if (ms < 95) return `${Math.round(ms)} ms`;
   const seconds = ms / 1000;
   if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
   if (seconds < 119.5) return `${Math.round(seconds)} s`;

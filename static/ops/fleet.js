@@ -16,16 +16,21 @@ export const limitOf = (intervalS) => Math.max(LEAST_LIMIT_MS, LIMIT_INTERVALS *
  * primary, which carries heartbeats, is away.
  */
 export function stateOf(instance, primaryAway) {
-  if (instance.state === "gone") return "gone";
   if (primaryAway) return "unknown";
+  if (instance.state === "gone") return "gone";
   if (instance.state === "silent") return "silent";
   if (instance.conditions.includes("replica_rebuilding")) return "rebuilding";
   if (instance.conditions.includes("replica_behind")) return "behind";
   return instance.people_connected ? "fresh" : "idle";
 }
 
-/** Those that are part of the fleet now. */
-export const present = (items) => items.filter((instance) => instance.state !== "gone");
+const GONE_BEATS = 10;
+
+/** Those that are part of the fleet now; while the primary is away, those that were when it went. */
+export function present(items, primaryAwaySince) {
+  const wasThere = ({ last_seen_at: seen, interval_s: beatS }) => Date.parse(seen) + GONE_BEATS * beatS * 1000 >= primaryAwaySince;
+  return items.filter((instance) => instance.state !== "gone" || (primaryAwaySince !== null && wasThere(instance)));
+}
 
 const isWell = (state) => state === "fresh" || state === "idle";
 
@@ -54,9 +59,6 @@ export function verdictOf(items, primaryAwaySince) {
 
 export const spoken = (verdict) => verdict.parts.map((part) => part.mark ?? part).join("");
 
-/** Figures and units of a short mark stay on one line. */
-const glued = (text) => text.replaceAll(" ", "\u00a0");
-
 const TROUBLE_ORDER = { behind: 0, silent: 1, rebuilding: 2, unknown: 3 };
 
 function allFresh(items) {
@@ -68,7 +70,7 @@ function trouble({ instance, state }, others) {
   const also = others.length ? ` ${capital(list(others.map((other) => other.instance.id)))} ${others.length === 1 ? "needs" : "need"} a look too.` : "";
   if (state === "behind") {
     const readers = instance.people_connected ? " and people there read old messages." : " and nobody is connected there.";
-    return [{ mark: glued(`${instance.id} is ${lag(instance.lag_ms)} behind`) }, readers, also];
+    return [{ mark: `${instance.id} is ${lag(instance.lag_ms)} behind` }, readers, also];
   }
   if (state === "rebuilding") return [{ mark: `${instance.id} is fetching a new copy`, kind: "warn" }, " of all data and serves the old one meanwhile.", also];
   return [{ mark: `${instance.id} is silent` }, `: its last word came ${ago(Date.now() - Date.parse(instance.last_seen_at))}.`, also];

@@ -1,6 +1,7 @@
 import { ops } from "./instances.js";
 
-const SHOWN_MS = 3_600_000;
+/** How much of the past is shown. */
+export const SHOWN_MS = 3_600_000;
 const OVERLAP_MS = 30_000; // the newest bucket grows until it is over
 
 /**
