@@ -15,12 +15,12 @@ from groupspaces.db.changes import FEED_RESET, Change
 from groupspaces.db.database import Database
 from groupspaces.db.status import Status
 from groupspaces.errors import FieldError, Invalid, Unavailable
+from groupspaces.host.board import Seat
 from groupspaces.times import rfc3339
 
 from .decoding import MAX_ID
 from .principal import Principal
 
-_MAX_REMEMBERED = 10_000
 # Wait this long for a position nobody asked for by header.
 _COURTESY_S = 5.0
 
@@ -28,26 +28,22 @@ _COURTESY_S = 5.0
 class Bookmarks:
     """Hold reads to the positions they must include."""
 
-    def __init__(self, db: Database, *, max_stale_s: int) -> None:
+    def __init__(self, db: Database, *, max_stale_s: int, seat: Seat | None = None) -> None:
+        """Positions are kept on the board of `seat`, where all workers of this host find them."""
         self._db = db
         self._max_stale_s = max_stale_s
-        self._written: dict[int, int] = {}
+        self._seat = seat or Seat()
         # Where a courtesy was waited for in vain: nobody else need wait until we move on.
         self._stuck_at_seq = -1
         db.subscribe(self._on_changes)
 
     def remember(self, user_id: int, seq: int) -> None:
         """Make this person's next reads here include `seq`."""
-        if seq <= self._written.get(user_id, 0):
-            return
-        self._written.pop(user_id, None)
-        if len(self._written) >= _MAX_REMEMBERED:
-            del self._written[next(iter(self._written))]
-        self._written[user_id] = seq
+        self._seat.board.remember(self._seat.number, user_id, seq)
 
     def wanted(self, principal: Principal) -> int:
         """Return the position which this person's reads include, header or not; 0 for any."""
-        return max(self._written.get(principal.user_id, 0), principal.seq)
+        return max(self._seat.board.position(principal.user_id), principal.seq)
 
     async def hold(
         self, headers: Mapping[bytes, bytes], principal: Principal | None, *, private: bool
@@ -59,12 +55,10 @@ class Bookmarks:
         status = self._db.status()
         wanted = _whole_number(headers, b"gs-bookmark", "GS-Bookmark")
         stale_s = _whole_number(headers, b"gs-max-stale", "GS-Max-Stale")
-        if wanted is None and not self._written and self._db.mode == "standalone":
-            return status  # nothing to wait for: the way of almost every read
         if wanted is not None and wanted > status.seq:
             await self._db.wait_for(wanted)
             status = self._db.status()
-        if principal is not None and (self._written or principal.seq > status.seq):
+        if principal is not None and self.wanted(principal) > status.seq:
             status = await self._with_own(principal, status)
         if status.mode == "replica":
             status = await self._within(stale_s, status, private=private)
@@ -73,25 +67,20 @@ class Bookmarks:
     # Each of these gets the latest status and returns it, so that it is made once where nothing is waited for.
 
     async def _with_own(self, principal: Principal, status: Status) -> Status:
-        user_id = principal.user_id
         wanted = self.wanted(principal)
-        if wanted > status.seq and status.primary == "reachable" and status.seq != self._stuck_at_seq:
-            try:
-                await self._db.wait_for(wanted, timeout_s=_COURTESY_S)
-            except Invalid:
-                # Nobody issued it, or nobody does any more: it is of a history that is gone.
-                if self._written.get(user_id) == wanted:
-                    del self._written[user_id]
-                return self._db.status()
-            except Unavailable:
-                # Not ours to insist on: see the module's docstring. GS-Feed-Seq tells the truth.
-                status = self._db.status()
-                self._stuck_at_seq = status.seq
-                return status
+        if status.primary != "reachable" or status.seq == self._stuck_at_seq:
+            return status
+        try:
+            await self._db.wait_for(wanted, timeout_s=_COURTESY_S)
+        except Invalid:
+            # Nobody issued it, or nobody does any more: it is of a history that is gone.
+            self._seat.board.forget_position(principal.user_id, wanted)
+        except Unavailable:
+            # Not ours to insist on: see the module's docstring. GS-Feed-Seq tells the truth.
             status = self._db.status()
-        if user_id in self._written and self._written[user_id] <= status.seq:
-            del self._written[user_id]
-        return status
+            self._stuck_at_seq = status.seq
+            return status
+        return self._db.status()
 
     async def _within(self, asked_s: int | None, status: Status, *, private: bool) -> Status:
         """Refuse when this instance has not been equal to the primary recently enough."""
@@ -110,7 +99,7 @@ class Bookmarks:
 
     def _on_changes(self, changes: Sequence[Change]) -> None:
         if any(change.kind == FEED_RESET for change in changes):
-            self._written.clear()
+            self._seat.board.forget_positions()
 
 
 def freshness(status: Status) -> list[tuple[bytes, bytes]]:
