@@ -122,7 +122,8 @@ class Scheduler:
     def run_soon(self, name: str) -> None:
         """Move a job's next time to now, such as when an idle instance gets its first visitor; not of a paused one."""
         if self._scheduler is not None and not self._states[name].choice.paused:
-            self._scheduler.modify_job(name, next_run_time=datetime.now(UTC))
+            # In a context of its own: timers keep the one they are made in, and would log the visitor's request for ever.
+            Context().run(self._scheduler.modify_job, name, next_run_time=datetime.now(UTC))
 
     async def stop(self) -> None:
         """Start nothing more, wait for what runs, then cancel what has not ended after a few seconds."""
