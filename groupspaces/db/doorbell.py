@@ -33,7 +33,7 @@ MAX_RING_BYTES = 65_536
 # A ring is news of this moment: one that takes longer is no better than the interval.
 _TIMEOUT_S = 2.0
 _CLOSING_S = 0.5
-_BACKOFF_S, _BACKOFF_MAX_S = 1.0, 60.0
+_BACKOFF_S, _BACKOFF_MAX_S, _BACKOFF_GROWTH = 1.0, 60.0, 2
 # Rings in a row that a peer leaves unanswered before an operator is told: one may meet a restart.
 _FAILURES_TOLD = 2
 # However many peers and writes there are. A ring costs about a millisecond on either side.
@@ -215,9 +215,9 @@ class Doorbell:
         epoch = self._db.epoch()
         if ring.epoch < epoch or (ring.epoch == epoch and ring.seq <= self._db.heads()[-1][0]):
             return False
-        # In another epoch positions mean something else: then heads prove nothing, and the primary is asked first.
         for listener in self._listeners:
             listener(ring.seq)
+        # In another epoch positions mean something else: then heads prove nothing, and the primary is asked first.
         self._db.sync_soon(ring.seq, ring.heads if ring.epoch == epoch else ())
         return True
 
@@ -314,7 +314,7 @@ class _Bell:
         self._failures += 1
         if self._failures >= _FAILURES_TOLD:
             self._report(self.peer.id, True, reason)
-        longest_s = min(_BACKOFF_MAX_S, _BACKOFF_S * 2 ** min(self._failures - 1, 10))
+        longest_s = min(_BACKOFF_MAX_S, _BACKOFF_S * _BACKOFF_GROWTH ** min(self._failures - 1, 10))
         pause_s = longest_s * random.uniform(0.5, 1)  # noqa: S311
         # The first part is kept in any case: a peer may ring us all the time and still not be reached from here.
         await asyncio.sleep(min(pause_s, _BACKOFF_S))
