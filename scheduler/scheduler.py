@@ -285,7 +285,8 @@ class Scheduler:
     def _plan_anew(self, state: _State) -> None:
         if self._scheduler is not None:
             self._scheduler.remove_job(state.job.name)
-            self._add(state, first_delay_s=_delay_s(state.schedule))
+            # In a context of its own, as in `run_soon`.
+            Context().run(self._add, state, first_delay_s=_delay_s(state.schedule))
 
     async def _fire(self, state: _State) -> None:
         """The job's time has come."""

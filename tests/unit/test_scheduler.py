@@ -15,6 +15,7 @@ from groupspaces.clock import Clock, ManualClock, SystemClock
 from groupspaces.db.lease import LeaseLost
 from groupspaces.db.local_store import LocalStore
 from groupspaces.errors import AppError, Conflict, Invalid, NotFound, Unavailable
+from groupspaces.logging_context import request_id
 from groupspaces.ops import store
 from groupspaces.ops.conditions import Conditions
 from groupspaces.ops.jobs import JobHistory, JobView, Schedule
@@ -501,3 +502,23 @@ async def test_history_pages_from_the_newest_and_forgets_the_oldest(
     await wait_until(lambda: not view(again).running)
     [(kept,)] = await house.store.rows("SELECT count(*) FROM job_run")
     assert kept == 5_000
+
+
+async def test_what_a_job_does_is_not_logged_as_part_of_the_request_that_planned_it(house: House) -> None:
+    seen: list[str | None] = []
+
+    async def look() -> None:
+        seen.append(request_id.get())
+
+    scheduler = await house.start(job(look, Every(HOUR_S), first_delay_s=HOUR_S, interval_range_s=(0.01, 1)))
+    token = request_id.set("of a request")
+    try:
+        scheduler.run_now("work")
+        await wait_until(lambda: len(seen) == 1)
+        scheduler.run_soon("work")
+        await wait_until(lambda: len(seen) == 2)
+        await scheduler.change("work", schedule=Schedule("interval", interval_s=0.01))
+        await wait_until(lambda: len(seen) > 4)
+    finally:
+        request_id.reset(token)
+    assert set(seen) == {None}
