@@ -69,6 +69,7 @@ ORDER BY id LIMIT {MAX_INSTANCES}"""
 _LEAVE_SQL = "UPDATE instance SET packed = json_set(packed, '$.left', json('true')) WHERE id = ? AND boot = ?"
 _ROWS_SQL = f"SELECT id, boot, url, packed, seen_at_ms FROM instance ORDER BY id LIMIT {MAX_INSTANCES}"
 _LEADER_SQL = "SELECT holder FROM lease WHERE name = ? AND expires_at_ms > ?"
+_VACANT_SQL = "SELECT 1 FROM lease WHERE name = ? AND expires_at_ms = 0"  # released, not run out
 _URL_SQL = "SELECT id, boot, url FROM instance WHERE id = ?"
 
 
@@ -144,6 +145,8 @@ class Fleet:
         self._peers: tuple[Peer, ...] = ()
         self._listeners: list[Callable[[tuple[Peer, ...]], None]] = []
         self._announced = False
+        self._left = False
+        self._news = False
         self._holder = ""
         self._failed = False
         self._load = Load()
@@ -212,7 +215,7 @@ class Fleet:
         """Return the whole fleet as the local replica knows it, in the order of ids. Two short reads."""
         now_ms = self._now_ms()
         leader = await self._db.read_one(_LEADER_SQL, (self._lease.name, now_ms))
-        leads = str(leader[0]) if leader else ""
+        leads = self._lease.holder if self._lease.held else str(leader[0]) if leader else ""
         found = {}
         for instance_id, boot, url, packed, seen_at_ms in await self._db.read(_ROWS_SQL):
             known = Peer(str(instance_id), str(boot), str(url))
@@ -225,7 +228,7 @@ class Fleet:
 
     async def beat(self) -> None:
         """Write our row, claim or renew the lease, and learn who else is there: one round trip. Never raises `Unavailable`."""
-        if self._db.mode == "standalone":
+        if self._db.mode == "standalone" or self._left:
             return
         lifetime_s = self._promised_s() * LEASE_BEATS
         first = not self._announced
@@ -258,6 +261,7 @@ class Fleet:
 
     async def leave(self) -> None:
         """Say goodbye, so that nobody waits for us to fall silent. Does nothing when the primary is away."""
+        self._left = True
         if self._learning is not None:
             self._learning.cancel()
         if not self._announced or self._db.status().primary == "unreachable":
@@ -312,21 +316,26 @@ class Fleet:
                 listener(peers)
 
     def _on_changes(self, changes: Sequence[Change]) -> None:
-        """Somebody came, moved or left: learn of it from the replica, without waiting for our own beat."""
-        if not self._announced or (self._learning is not None and not self._learning.done()):
+        """Somebody came or left: learn of it from the replica, and see whether a leader is needed, before our own beat is due."""
+        if self._left or not any(change.kind in (_CHANGED, FEED_RESET) for change in changes):
             return
-        if any(change.kind in (_CHANGED, FEED_RESET) for change in changes):
+        self._news = self._announced
+        if self._news and (self._learning is None or self._learning.done()):
             # In a context of its own: what it logs does not belong to the request that happened to bring the news.
             self._learning = asyncio.create_task(self._learn_from_replica(), name="fleet", context=Context())
 
     async def _learn_from_replica(self) -> None:
-        now_ms = self._now_ms()
-        try:
-            rows = await self._db.read(_PEERS_SQL.format(now=now_ms), (self.identity.id,))
-        except Unavailable as error:
-            log(_log, logging.WARNING, "fleet not read", reason=str(error))
-            return
-        self._learn_peers(rows)
+        while self._news:
+            self._news = False
+            try:
+                rows = await self._db.read(_PEERS_SQL.format(now=self._now_ms()), (self.identity.id,))
+                vacant = await self._db.read(_VACANT_SQL, (self._lease.name,))
+            except Unavailable as error:
+                log(_log, logging.WARNING, "fleet not read", reason=str(error))
+                return
+            self._learn_peers(rows)
+            if vacant:
+                await self.beat()
 
     def _synced(self, duration_s: float, ok: bool) -> None:
         if ok:

@@ -9,7 +9,7 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -35,13 +35,14 @@ class Server(Process):
     ) -> None:
         super().__init__("groupspaces", folder, port=port)
         self.data_folder = folder / "data"
+        self.program: Sequence[str] = _GROUPSPACES
         self.settings: dict[str, Setting] = dict(settings or {})
         self.environment = dict(environment or {})
 
     def start(self, *arguments: str, wait_ready: bool = True, timeout_s: float = 20.0) -> Self:
         """Start it on the same port and folder as before; `arguments` follow `groupspaces serve`."""
         command = ["serve", "--host", "127.0.0.1", "--port", str(self.port), *arguments]
-        self._spawn([*_GROUPSPACES, *command], self._environment())
+        self._spawn([*self.program, *command], self._environment())
         if wait_ready:
             self.wait_ready(timeout_s)
         return self
