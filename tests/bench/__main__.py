@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from tests.bench import cost, live_far, post_far, read_far, read_page, start
+from tests.bench import cost, doorbell, live_far, post_far, read_far, read_page, start, two_writers
 from tests.bench.metronome import Metronome
 from tests.bench.report import Report
 from tests.support import sqld
@@ -23,6 +23,8 @@ BENCHMARKS: dict[str, Benchmark] = {
     "read-far": read_far.run,
     "post-far": post_far.run,
     "live-far": live_far.run,
+    "doorbell": doorbell.run,
+    "two-writers": two_writers.run,
     "cost": cost.run,
     "start": start.run,
 }

@@ -25,8 +25,8 @@ from groupspaces.signing import HEADER, Signer
 from tests.conftest import _STARTED
 from tests.support.client import Participant, expect, refused
 from tests.support.evidence import primary_file, replica_file, tables
-from tests.support.fleet import SECRET, Fleet
-from tests.support.latency_proxy import LatencyProxy
+from tests.support.fleet import SECRET
+from tests.support.rung import Rung
 from tests.support.server import Server, Setting
 from tests.support.wait import wait_until
 
@@ -41,22 +41,6 @@ STILL: dict[str, Setting] = {
 REBUILD_TIMEOUT_S = 30.0
 
 
-class Rung(Fleet):
-    """A fleet whose instances reach each other by `lines`: `lines["b"]` leads to b."""
-
-    def __init__(self, folder: Path, names: tuple[str, ...], **settings: Setting) -> None:
-        super().__init__(folder, names=names, wired=True, **{**STILL, **settings})
-        self.lines: dict[str, LatencyProxy] = {}
-        for name, server in self.servers.items():
-            line = LatencyProxy(folder / f"line-{name}", server.port)
-            self.lines[name] = self._stack.enter_context(line).start()
-            server.settings["instance.url"] = line.url
-
-    @property
-    def processes(self) -> list[Any]:
-        return [*super().processes, *self.lines.values()]
-
-
 StartRung = Callable[..., Rung]
 
 
@@ -66,7 +50,7 @@ def start_rung(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Start
     with ExitStack() as stack:
 
         def start(*names: str, **settings: Setting) -> Rung:
-            rung = stack.enter_context(Rung(tmp_path, names or ("a", "b"), **settings))
+            rung = stack.enter_context(Rung(tmp_path, names or ("a", "b"), **{**STILL, **settings}))
             request.node.stash.setdefault(_STARTED, []).extend(rung.processes)
             rung.start()
             return rung
