@@ -16,9 +16,10 @@ from groupspaces.assets import static_dir
 from groupspaces.clock import SystemClock
 from groupspaces.db.database import Database
 from groupspaces.db.doorbell import Doorbell
-from groupspaces.db.folder import DataFolder
+from groupspaces.db.folder import DataFolder, FolderError
 from groupspaces.db.local_store import LocalStore
 from groupspaces.db.peers import PeerClient
+from groupspaces.db.status import Round
 from groupspaces.features.accounts import api as accounts
 from groupspaces.features.accounts import events as account_events
 from groupspaces.features.accounts.passwords import Passwords
@@ -30,8 +31,11 @@ from groupspaces.features.chat.pages import Pages
 from groupspaces.features.spaces import api as spaces
 from groupspaces.features.spaces import events as space_events
 from groupspaces.features.spaces import invites, members
-from groupspaces.host.channel import Channel, Line
+from groupspaces.host.board import Seat
+from groupspaces.host.channel import Line
+from groupspaces.host.crew import Crew
 from groupspaces.host.local_call import Answer, Call, perform
+from groupspaces.host.pulse import Pulse
 from groupspaces.identity import Identity, identify
 from groupspaces.live import Hub
 from groupspaces.logging_context import log
@@ -42,7 +46,7 @@ from groupspaces.ops.health import Lifecycle
 from groupspaces.ops.instances import Fleet
 from groupspaces.ops.jobs import JobControl, JobHistory
 from groupspaces.ops.load import LoadMeter
-from groupspaces.ops.metrics import Metrics
+from groupspaces.ops.metrics import Metrics, WorkerReport
 from groupspaces.ops.replication_history import ReplicationHistory
 from groupspaces.ops.sync_pace import SyncPace
 from groupspaces.ops.tuning import Tuning
@@ -59,6 +63,7 @@ from groupspaces.web.forward import Forwarding
 from groupspaces.web.limits import Limiter
 from groupspaces.web.operations import Operation
 from groupspaces.web.proxies import TrustedProxies
+from groupspaces.web.sharing import Sharing
 from groupspaces.web.static import ClientRoute
 from groupspaces.web.traffic import Traffic
 from scheduler.jobs import job_table
@@ -94,22 +99,29 @@ def openapi_document() -> dict[str, Any]:
 class Application:
     """One server's parts. `asgi` is what uvicorn calls between `start` and `stop`."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Make the parts. Raises `SettingsError` when the data folder or the secret cannot be used."""
-        self.settings = settings = _with_secret(settings)
+    def __init__(self, settings: Settings, seat: Seat | None = None) -> None:
+        """Make the parts. Raises `SettingsError` when the data folder or the secret cannot be used.
+
+        `seat` is given to each of several workers.
+        """
+        self.settings = settings = with_secret(settings)
+        self._crew = crew = Crew(settings.data_dir, seat)
+        self._pulse = Pulse(self._look_at_others)
         self.setup_code = setup_code(settings.auth.secret, settings.public_url)
         self._clock = clock = SystemClock()
         self._lifecycle = Lifecycle()
-        self._db = db = Database(settings, clock)
+        self._db = db = Database(settings, clock, crew)
         # The order of those who listen to the feed: first what is remembered is dropped, then people are told.
         pages = Pages(db)
         db.subscribe(pages.on_changes)
-        self._hub = Hub(db, members=functools.partial(members.ids, db.read))
+        self._hub = Hub(
+            db, members=functools.partial(members.ids, db.read), on_subscribe=self._pulse.quicken
+        )
         for feature in EVENTS:
             for noun, renderer in feature.renderers(db).items():
                 self._hub.render(noun, renderer)
-        self._activity = Activity(on_arrival=self._somebody_arrived)
-        identity = identify(settings)
+        self._activity = Activity(on_arrival=self._somebody_arrived, seat=crew.seat)
+        identity = identify(settings, boot=crew.seat.boot)
         traffic = Traffic()
         conditions = Conditions(clock)
         self._fleet = Fleet(
@@ -120,7 +132,7 @@ class Application:
             conditions,
             load=LoadMeter(traffic.total),
             people_here=self._people_here,
-            open_streams=lambda: self._hub.open_streams,
+            open_streams=lambda: self._activity.open_streams(self._hub.open_streams),
         )
         signer = Signer(settings.auth.secret)
         self._peer_client = PeerClient()
@@ -172,7 +184,7 @@ class Application:
         rules = SignUpRules(
             settings.auth.sign_up, self.setup_code, functools.partial(invites.find_admission, db)
         )
-        self._metrics = Metrics(db, self._hub, traffic)
+        self._metrics = Metrics(db, self._hub, traffic, crew)
         db.subscribe_syncs(lambda duration_s, ok: self._metrics.synced(duration_s, ok=ok))
         sessions = StoredSessions(db, clock)
         services = Services(
@@ -182,7 +194,7 @@ class Application:
             hub=self._hub,
             sessions=sessions,
             cookies=SessionCookies(settings.auth.secret, secure=settings.public_url.startswith("https://")),
-            bookmarks=Bookmarks(db, max_stale_s=settings.auth.max_stale_s),
+            bookmarks=Bookmarks(db, max_stale_s=settings.auth.max_stale_s, seat=crew.seat),
             limiter=Limiter(settings.limits, clock),
             proxies=TrustedProxies(settings.server.trusted_proxies),
             activity=self._activity,
@@ -207,14 +219,26 @@ class Application:
         )
         client = ClientRoute(static_dir(), settings)
         self.asgi = application(services, operations(), [client], traffic)
-        self._channel = Channel(settings.data_dir, {"http": self._serve_locally})
+        if crew.seat.is_shared:
+            self.asgi = Sharing(self.asgi, db, crew, timeout_s=settings.server.request_timeout_s)
 
     async def start(self) -> None:
         """Open the database and begin the jobs. Raises a `SettingsError` when serving would be wrong."""
+        verbs = {"traffic": self._report_traffic, "refresh": self._refresh}
+        await self._crew.join(verbs, on_elected=self._take_over)
         await self._db.open()
         self._tuning.start()
         self._metrics.loop_lag.start()
-        await self._start_duties()
+        if self._crew.leads:
+            await self._start_duties()
+        if self._crew.seat.is_shared:
+            self._pulse.start()
+
+    def is_first(self) -> bool:
+        """Tell whether this process is to say that the server runs: once, whatever the number of workers."""
+        board = self._crew.board
+        first, board.welcomed = self._crew.leads and not board.welcomed, True
+        return first
 
     def drain(self) -> None:
         """Send traffic elsewhere: not ready any more, and streams end."""
@@ -223,11 +247,15 @@ class Application:
 
     async def stop(self) -> None:
         """End jobs, then streams, then the database."""
-        await self._stop_duties()
+        self._pulse.close()
+        await self._crew.close()
+        if self._crew.leads:
+            await self._stop_duties()
         await self._hub.close()
         await self._tuning.close()
         await self._metrics.loop_lag.close()
         await self._db.close()
+        self._crew.resign()
 
     # --- what one process of an instance does for all of them ---
 
@@ -236,13 +264,25 @@ class Application:
         if self._db.mode == "replica":
             self._history.start()
         await self._scheduler.start()
+        verbs = {
+            "http": self._serve_locally,
+            "sync": self._sync_for,
+            "wrote": self._wrote_elsewhere,
+            "arrived": self._arrived_elsewhere,
+        }
         try:
-            await self._channel.open()
+            await self._crew.lead(verbs)
         except OSError as error:
+            if self._crew.seat.is_shared:
+                raise FolderError(f"The workers cannot meet in the data folder: {error}") from error
             log(_log, logging.WARNING, "no control socket", error=str(error))
 
+    async def _take_over(self) -> None:
+        """Lead from now on, in the place of a worker that has gone."""
+        await self._db.lead()
+        await self._start_duties()
+
     async def _stop_duties(self) -> None:
-        await self._channel.close()
         await self._scheduler.stop()
         await self._history.close()
         await self._store.close()
@@ -255,13 +295,38 @@ class Application:
         more = {LOCAL_OPERATOR: True} if line.worker is None else {}
         return await perform(self.asgi, msgspec.convert(payload, Call), **more)
 
+    # What the other workers ask of the one that leads, and it of them.
+
+    async def _sync_for(self, line: Line, force: Any) -> Round:
+        return await self._db.sync(force=bool(force))
+
+    async def _wrote_elsewhere(self, line: Line, seq: Any) -> None:
+        self._db.wrote_elsewhere(int(seq))
+
+    async def _arrived_elsewhere(self, line: Line, payload: Any) -> None:
+        self._somebody_arrived()
+
+    async def _report_traffic(self, line: Line, payload: Any) -> WorkerReport:
+        return self._metrics.report()
+
+    async def _refresh(self, line: Line, payload: Any) -> None:
+        self._db.refresh()
+
+    def _look_at_others(self) -> bool:
+        """Notice what other workers did, tell them how it is here, and return whether to look again soon."""
+        self._db.refresh()
+        self._activity.say(self._hub.open_streams)
+        return self._hub.open_streams > 0
+
     def _people_here(self) -> bool:
         return self._activity.people_connected(
             now_s=self._clock.monotonic_s(), open_streams=self._hub.open_streams
         )
 
     def _somebody_arrived(self) -> None:
-        if self._db.mode == "replica":
+        if not self._crew.leads:
+            self._crew.tell("arrived")
+        elif self._db.mode == "replica":
             self._scheduler.run_soon("replica_sync")
             self._scheduler.run_soon("heartbeat")
 
@@ -275,7 +340,7 @@ class Application:
         self._sync_soon()
 
 
-def _with_secret(settings: Settings) -> Settings:
+def with_secret(settings: Settings) -> Settings:
     """Return the settings with the secret of a standalone instance filled in."""
     DataFolder(settings.data_dir).prepare()
     secret = ensure_secret(settings, settings.data_dir)

@@ -71,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="run the server")
     serve.add_argument("--host", help="address to listen on ([server] host)")
     serve.add_argument("--port", help="port to listen on ([server] port)")
+    serve.add_argument("--workers", help="how many processes serve ([server] workers)")
     serve.add_argument("--migrate", action="store_true", help="apply pending migrations to the primary first")
     serve.set_defaults(command=_serve)
 
@@ -115,11 +116,15 @@ def _positive(text: str) -> int:
 def _serve(arguments: argparse.Namespace) -> int:
     from groupspaces import server
 
-    given = {"server.host": arguments.host, "server.port": arguments.port}
+    given = {
+        "server.host": arguments.host,
+        "server.port": arguments.port,
+        "server.workers": arguments.workers,
+    }
     overrides = {key: value for key, value in given.items() if value is not None}
     if arguments.migrate:
         overrides["primary.migrate"] = "true"
-    return server.run(load(os.environ, overrides=overrides))
+    return server.run(load(os.environ, overrides=overrides), _exit_code)
 
 
 def _migrate_up(_: argparse.Namespace) -> int:

@@ -48,12 +48,18 @@ Renderer = Callable[[Change], Awaitable[Rendered]]
 Members = Callable[[int], Awaitable[Iterable[int]]]
 
 
+def _nobody_asked() -> None: ...
+
+
 class Hub:
     """All open streams of this process."""
 
-    def __init__(self, db: Database, *, members: Members) -> None:
-        """`members(space_id)` returns who belongs to a space now."""
+    def __init__(
+        self, db: Database, *, members: Members, on_subscribe: Callable[[], None] = _nobody_asked
+    ) -> None:
+        """`members(space_id)` returns who belongs to a space now; `on_subscribe` is told of each new stream."""
         self._db = db
+        self._on_subscribe = on_subscribe
         self._load_members = members
         self._renderers: dict[str, Renderer] = {}
         self._streams: dict[int, list[Stream]] = {}
@@ -112,6 +118,7 @@ class Hub:
         self._head_seq = max(self._head_seq, self._db.status().seq)
         stream = Stream(user_id, session_id, expires_at_ms, max(self._head_seq, after_seq))
         mine.append(stream)
+        self._on_subscribe()
         return stream
 
     def unsubscribe(self, stream: Stream) -> None:
@@ -146,6 +153,16 @@ class Hub:
                 return None
             after_seq = int(str(rows[-1][0]))
         return None if len(frames) > MAX_REPLAYED else b"".join(frames)
+
+    def freshness(self) -> bytes:
+        """Return the frame that says how fresh this instance is now; nothing in standalone mode, where all is fresh."""
+        status = self._db.status()
+        if status.mode == "standalone":
+            return b""
+        as_of = None if status.as_of_ms is None else rfc3339(status.as_of_ms)
+        # The age as well: who reads this may have another clock, and this instance's may be wrong.
+        facts = {"as_of": as_of, "lag_ms": status.lag_ms, "feed_seq": status.seq, "primary": status.primary}
+        return freshness_frame(facts)
 
     def restart(self, stream: Stream) -> int:
         """Begin a stream anew at the feed's head, which is returned: for one that is told to reload."""
@@ -313,8 +330,7 @@ class Hub:
             if status.primary == told_primary and time.monotonic() - told_s < _FRESHNESS_S:
                 continue
             told_s, told_primary = time.monotonic(), status.primary
-            as_of = None if status.as_of_ms is None else rfc3339(status.as_of_ms)
-            frame = freshness_frame({"as_of": as_of, "feed_seq": status.seq, "primary": status.primary})
+            frame = self.freshness()
             for stream in self._all_streams():
                 stream.push(frame)
 

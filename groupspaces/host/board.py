@@ -72,6 +72,8 @@ class Board:
         self.wholes: memoryview[int] = memory.cast("q")
         self.reals: memoryview[float] = memory.cast("d")
         self.fresh_s = time.monotonic()
+        for worker in range(workers):
+            self.say(worker, seen_at_s=float("-inf"), open_streams=0)
 
     # --- what each worker says of itself ---
 

@@ -77,7 +77,7 @@ class Crew:
         await self._channel.open()
 
     async def close(self) -> None:
-        """Leave. A leader's place is free from then on."""
+        """Talk to nobody any more. A leader's place stays taken until `resign`."""
         self._closed = True
         if self._following is not None:
             self._following.cancel()
@@ -86,6 +86,9 @@ class Crew:
             self._line.close()
         if self._channel is not None:
             await self._channel.close()
+
+    def resign(self) -> None:
+        """Let another worker lead, once nothing here touches what a leader keeps."""
         self._election.resign()
 
     # --- talking ---

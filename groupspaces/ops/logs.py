@@ -127,11 +127,19 @@ class JsonFormatter(logging.Formatter):
 class QueuedLines(logging.Handler):
     """Formats where the record was made and leaves the writing to a thread. `dropped` counts lines without room."""
 
-    def __init__(self, formatter: JsonFormatter, stream: Output, capacity: int = QUEUE_LINES) -> None:
+    def __init__(
+        self,
+        formatter: JsonFormatter,
+        stream: Output,
+        capacity: int = QUEUE_LINES,
+        *,
+        batch_bytes: int = BATCH_BYTES,
+    ) -> None:
         super().__init__()
         self.setFormatter(formatter)
         self._formatter = formatter
         self._stream = stream
+        self._batch_bytes = batch_bytes
         self._lines: queue.Queue[bytes | None] = queue.Queue(capacity)
         self._closed = False
         self._without_room = 0
@@ -183,14 +191,14 @@ class QueuedLines(logging.Handler):
                 rest = rest[written_bytes:]
 
     def _next_batch(self) -> tuple[bytes, bool]:
-        """Wait for a line and take what else is there, up to BATCH_BYTES. True with the last one."""
+        """Wait for a line and take what else is there, up to the size of a batch. True with the last one."""
         lines: list[bytes] = []
         size_bytes = 0
         line = self._lines.get()
         while line is not None:
             lines.append(line)
             size_bytes += len(line)
-            if size_bytes >= BATCH_BYTES:
+            if size_bytes >= self._batch_bytes:
                 break
             try:
                 line = self._lines.get_nowait()
@@ -208,15 +216,22 @@ class QueuedLines(logging.Handler):
         return self._formatter.encode(record) + b"\n"
 
 
-def configure(settings: Settings, stream: Output | None = None) -> QueuedLines:
+def configure(settings: Settings, stream: Output | None = None, *, worker: int | None = None) -> QueuedLines:
     """Send all logging of this process to `stream` (standard output) as JSON lines, at the level of the settings.
 
+    One of several workers says its number in each line, and writes line by line: a pipe that is full takes those whole.
     Replaces what was configured before, uvicorn's handlers included (start it with `log_config=None`).
     """
     common = {"instance": settings.instance.id} if settings.instance.id else {}
+    if worker is not None:
+        common["worker"] = str(worker)
     formatter = JsonFormatter(Redaction(settings.secret_values()), common)
     # Not sys.stdout.buffer: a thread stuck in its lock would break the end of the process (CPython aborts it).
-    handler = QueuedLines(formatter, stream or FileIO(sys.stdout.fileno(), "w", closefd=False))
+    handler = QueuedLines(
+        formatter,
+        stream or FileIO(sys.stdout.fileno(), "w", closefd=False),
+        batch_bytes=BATCH_BYTES if worker is None else 1,
+    )
     root = logging.getLogger()
     for previous in root.handlers[:]:
         root.removeHandler(previous)
