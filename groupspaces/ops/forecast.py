@@ -30,7 +30,7 @@ _PRIOR_ACTIVE_SHARE = 1 / 3
 _PRIOR_ROUND_MS = 20.0
 _PRIOR_FETCH_MS = (20.0,)
 _PRIOR_ANNOUNCED_SHARE = 1.0
-_QUESTION_BYTES = 600
+_QUESTION_BYTES = 1_230
 # Rounds asked for by rings are spaced (`Replication`): a burst shares them.
 _RING_SPACING_S = 0.05
 
@@ -142,9 +142,9 @@ def _lags_ms(tuned: Tuned, seen: _Observed, announced_share: float) -> tuple[flo
 
 def _waits_ms(tuned: Tuned, seen: _Observed) -> Iterator[tuple[float, float]]:
     """Yield times until the next scheduled round, each with its likelihood."""
-    shortest_ms = sum(seen.fetch_ms) / len(seen.fetch_ms)  # rounds do not overlap
     gaps_ms = [
-        max(tuned.interval_s * 1000 * (1 + tuned.jitter * (2 * (index + 0.5) / _GAPS - 1)), shortest_ms)
+        # Rounds do not overlap.
+        max(tuned.interval_s * 1000 * (1 + tuned.jitter * (2 * (index + 0.5) / _GAPS - 1)), seen.round_ms)
         for index in range(_GAPS)
     ]
     total_ms = sum(gaps_ms)

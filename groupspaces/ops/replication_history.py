@@ -34,12 +34,12 @@ _POINTS = 360  # of a chart
 _OWN_KEPT = 1_000
 
 # What travels: a page of the log is one SQLite page with its frame header, in gRPC's wrapping. A question has HTTP's heads
-# around its body both ways; a fetch that brings nothing is a request and an answer of the driver's
-# (bench idle-cost; httpx2 and libsql-experimental 0.0.55 against sqld 0.24.32, 2026-11).
-FRAME_BYTES = 4_200
-QUESTION_HEAD_BYTES = 400
-FETCH_BYTES = 1_000
-REQUESTS_PER_FETCH = 1
+# around its body both ways; a fetch is two requests of the driver's, and this is what they move when they bring nothing
+# (counted at the wire: httpx2 and libsql-experimental 0.0.55 against sqld 0.24.32, without TLS, 2026-11).
+FRAME_BYTES = 4_130
+QUESTION_HEAD_BYTES = 580
+FETCH_BYTES = 1_600
+REQUESTS_PER_FETCH = 2
 
 _COLUMNS = (
     "at_s, covered_s, active_s, lag_ms, rounds, scheduled, failures, questions, fetches, bytes, frames, "

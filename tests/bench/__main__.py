@@ -11,7 +11,18 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from tests.bench import cost, doorbell, live_far, post_far, read_far, read_page, start, two_writers
+from tests.bench import (
+    cost,
+    doorbell,
+    idle_cost,
+    lag_interval,
+    live_far,
+    post_far,
+    read_far,
+    read_page,
+    start,
+    two_writers,
+)
 from tests.bench.metronome import Metronome
 from tests.bench.report import Report
 from tests.support import sqld
@@ -25,7 +36,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     "live-far": live_far.run,
     "doorbell": doorbell.run,
     "two-writers": two_writers.run,
+    "lag-interval": lag_interval.run,
     "cost": cost.run,
+    "idle-cost": idle_cost.run,
     "start": start.run,
 }
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from tests.bench.scene import GENEROUS
 from tests.support.fleet import SECRET
@@ -32,15 +33,17 @@ class Far:
 
 
 @contextlib.contextmanager
-def far_primary(folder: Path, *, instances: int = 1) -> Iterator[Far]:
-    """Start a primary and its instances with no latency yet; limits stay on, the other settings are the defaults."""
+def far_primary(
+    folder: Path, *, instances: int = 1, settings: Mapping[str, Setting] = MappingProxyType({})
+) -> Iterator[Far]:
+    """Start a primary and its instances with no latency yet; limits stay on, what is not given is as by default."""
     with contextlib.ExitStack() as stack:
         primary = stack.enter_context(Sqld(folder / "primary")).start()
         wire = stack.enter_context(LatencyProxy(folder / "wire", primary.port)).start()
-        settings: dict[str, Setting] = {"primary.url": wire.url, "auth.secret": SECRET}
+        given: dict[str, Setting] = {"primary.url": wire.url, "auth.secret": SECRET, **settings}
         servers = []
         for number in range(instances):
-            server = stack.enter_context(Server(folder / f"instance-{number}", GENEROUS | settings))
+            server = stack.enter_context(Server(folder / f"instance-{number}", GENEROUS | given))
             servers.append(server.start("--migrate"))
         yield Far(primary, wire, servers)
 
