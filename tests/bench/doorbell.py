@@ -24,7 +24,7 @@ _ROUND_TRIPS_MS = (0.0, 20.0, 80.0, 200.0)
 _MESSAGES = 20
 _INTERVAL_S = 1.0  # replica.interval_s: the default
 _RARELY_S = 60.0  # the interval while the doorbell is on, so that none of what it brings was brought by that
-_BETWEEN_RINGS_S = 0.3
+_PAUSE_S = 0.2
 _PATIENCE_S = 30.0
 
 
@@ -40,8 +40,9 @@ async def run(folder: Path, report: Report) -> None:
             lines = []
             for distance_ms in _ROUND_TRIPS_MS:
                 fleet.set_distance(distance_ms)
-                rung_ms = await _measured(posting, elsewhere, arrivals, doorbell=True)
-                polled_ms = await _measured(posting, elsewhere, arrivals, doorbell=False)
+                pause_s = _PAUSE_S + 3 * distance_ms / 1000
+                rung_ms = await _measured(posting, elsewhere, arrivals, True, pause_s)
+                polled_ms = await _measured(posting, elsewhere, arrivals, False, pause_s)
                 lines.append(_line(distance_ms, rung_ms, polled_ms))
                 if distance_ms:
                     median = statistics.median(rung_ms) / distance_ms
@@ -67,15 +68,15 @@ async def run(folder: Path, report: Report) -> None:
 
 
 async def _measured(
-    posting: Room, elsewhere: Participant, arrivals: Arrivals, *, doorbell: bool
+    posting: Room, elsewhere: Participant, arrivals: Arrivals, doorbell: bool, pause_s: float
 ) -> list[float]:
-    """Return how long each message took, in order."""
+    """Return how long each message took, the shortest first; the one before has always arrived."""
     interval_s = _RARELY_S if doorbell else _INTERVAL_S
     await _tune(posting.member, elsewhere, {"doorbell": doorbell, "interval_s": interval_s})
     await posting.say(0)  # connections are open
     sent_s: dict[int, float] = {}
     for number in range(_MESSAGES):
-        await asyncio.sleep(_BETWEEN_RINGS_S if doorbell else random.uniform(0, _INTERVAL_S))
+        await asyncio.sleep(pause_s if doorbell else random.uniform(pause_s, pause_s + _INTERVAL_S))
         began_s = time.perf_counter()
         message = await posting.member.message(posting.space_id, text(number))
         sent_s[message["id"]] = began_s
