@@ -132,24 +132,18 @@ class LocalStore:
             connection.pragma("journal_mode", "wal")
             # A power failure may cost the last rows, never the file.
             connection.pragma("synchronous", "normal")
-            self._check(connection)
             self._bring_up_to_date(connection)
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def _check(self, connection: apsw.Connection) -> None:
-        found = _rows(connection, "PRAGMA quick_check(1)")[0][0]
-        if found != "ok":
-            raise apsw.CorruptError(str(found))
-        if _version(connection) > len(self._schema):
-            raise apsw.NotADBError("it is of a newer version of Group Spaces")
-
     def _bring_up_to_date(self, connection: apsw.Connection) -> None:
-        version = _version(connection)
+        version = int(str(_rows(connection, "PRAGMA user_version")[0][0]))
         if version == len(self._schema):
             return
+        if version > len(self._schema):
+            raise apsw.NotADBError("it is of a newer version of Group Spaces")
         with connection:
             for sql in self._schema[version:]:
                 connection.execute(sql)
@@ -187,7 +181,3 @@ class LocalStore:
 
 def _rows(connection: apsw.Connection, sql: str, params: Sequence[Value] = ()) -> list[Row]:
     return cast("list[Row]", connection.execute(sql, tuple(params)).fetchall())
-
-
-def _version(connection: apsw.Connection) -> int:
-    return int(str(_rows(connection, "PRAGMA user_version")[0][0]))

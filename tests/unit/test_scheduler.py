@@ -433,6 +433,10 @@ async def test_a_failure_is_known_after_a_restart_since_when_it_happened(house: 
     await wait_until(lambda: names(house) == ["job_failed:work"])
     await scheduler.stop()
     failed_at_ms = house.conditions.active()[0].since_ms
+    work.error = Skipped("nothing to do")
+    skipping = await house.start(job(work, Every(HOUR_S)))
+    await wait_until(lambda: work.begun == 2)
+    await skipping.stop()
     house.conditions = Conditions(SystemClock())
     again = await house.start(job(work, Every(HOUR_S), first_delay_s=HOUR_S))
     [condition] = house.conditions.active()
