@@ -14,6 +14,7 @@ from pathlib import Path
 from tests.bench import (
     cost,
     doorbell,
+    heartbeat,
     idle_cost,
     lag_interval,
     live_far,
@@ -38,6 +39,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "two-writers": two_writers.run,
     "lag-interval": lag_interval.run,
     "cost": cost.run,
+    "heartbeat": heartbeat.run,
     "idle-cost": idle_cost.run,
     "start": start.run,
 }

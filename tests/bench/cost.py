@@ -165,10 +165,10 @@ async def _written_replica(folder: Path, report: Report) -> None:
     with far_primary(folder) as far:
         (server,) = far.instances
         async with room(server.url, messages=5) as posting:
-            before, passed_before = _frame_number(far.primary), far.wire.traffic()
+            before, passed_before = frame_number(far.primary), far.wire.traffic()
             for number in range(_MESSAGES):
                 await posting.say(number)
-            frames = (_frame_number(far.primary) - before) / _MESSAGES
+            frames = (frame_number(far.primary) - before) / _MESSAGES
             passed = far.wire.traffic()
         report.watch(server)
     up, down = passed.bytes_up - passed_before.bytes_up, passed.bytes_down - passed_before.bytes_down
@@ -179,7 +179,7 @@ async def _written_replica(folder: Path, report: Report) -> None:
     )
 
 
-def _frame_number(primary: Sqld) -> int:
+def frame_number(primary: Sqld) -> int:
     """Return the number of the last frame of the primary's log: what every replica has to fetch up to."""
     ask = {"requests": [{"type": "execute", "stmt": {"sql": "SELECT 1"}}, {"type": "close"}]}
     answer = httpx2.post(f"{primary.url}/v3/pipeline", json=ask).json()
