@@ -15,7 +15,7 @@ import msgspec
 import orjson
 from msgspec import Meta
 
-from groupspaces.db.batch import Batch, Read, Row, Statement
+from groupspaces.db.batch import INT64_MAX, Batch, Read, Row, Statement
 from groupspaces.db.changes import FEED_RESET, NOBODY, NOW_MS, Change, record
 from groupspaces.db.database import Database
 from groupspaces.errors import FieldError, Invalid, Unavailable
@@ -39,7 +39,7 @@ VALUES (?, ?, ?, ?, ?, {NOW_MS}) RETURNING id"""
 _LOG_SQL = f"""SELECT tuning.id, tuning.at_ms, tuning.actor_id, user.name, tuning.instance_id, tuning.key,
   tuning.value, tuning.before
 FROM tuning LEFT JOIN user ON user.id = tuning.actor_id
-ORDER BY tuning.id DESC LIMIT {_SHOWN}"""
+WHERE tuning.id <= ? ORDER BY tuning.id DESC LIMIT {_SHOWN}"""
 
 Source = Literal["settings", "everywhere", "instance"]
 Wanted = Mapping[str, Any]  # key → value, or None for what the settings say
@@ -206,7 +206,7 @@ class Tuning:
 
     async def log(self, read: Read) -> list[Entry]:
         """Return the newest lines of the log, the newest first."""
-        return [_entry(*row) for row in await read(_LOG_SQL, ())]
+        return [_entry(*row) for row in await read(_LOG_SQL, (INT64_MAX,))]
 
     # --- what is in force ---
 
