@@ -15,6 +15,7 @@ from tests.support.client import Participant, expect, refused
 from tests.support.fleet import Fleet
 from tests.support.server import Server
 from tests.support.wait import wait_until
+from tests.support.workers import elected_pid, kill
 
 SomeoneAt = Callable[[Server], Participant]
 
@@ -174,6 +175,30 @@ async def test_what_operators_decide_is_audited(start_server: StartServer, someo
         ("job.run", "retention", {}),
     ]
     assert {entry["actor"]["id"] for entry in entries} == {operator.id}
+
+
+async def test_a_worker_that_takes_over_knows_what_was_chosen_and_how_jobs_went(
+    start_server: StartServer, someone_at: SomeoneAt
+) -> None:
+    server = start_server(FREE | {"server.workers": 2})
+    operator = await someone_at(server).sign_up()
+    await run_to_its_end(operator)
+    expect(await operator.patch("/api/ops/jobs/retention", {"paused": True}), 200)
+    elected = elected_pid(server)
+    assert elected is not None
+    kill(elected)
+    await wait_until(lambda: elected_pid(server) not in (None, elected), what="another worker is elected")
+
+    async def taken_over() -> dict[str, Any] | None:
+        async with Participant(server.url, cookies=operator.http.cookies) as caller:
+            answer = await caller.get("/api/ops/jobs")
+            return answer.json()["items"][0] if answer.status_code == 200 else None
+
+    job = await wait_until(taken_over, 10, what="jobs are answered for again")
+    assert job is not None
+    assert (job["id"], job["paused"], job["runs"]) == ("retention", True, 1)
+    async with Participant(server.url, cookies=operator.http.cookies) as caller:
+        assert (await run_to_its_end(caller))["runs"] == 2
 
 
 @pytest.mark.sqld
