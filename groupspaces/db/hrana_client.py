@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 # sqld refuses to answer with more than 10 MB per statement; far beyond that it is not sqld that answers.
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
 _MAX_CONNECTIONS = 8
+# A new connection costs a round trip, and two more with TLS: it is kept through a quiet time, but given up before a proxy in
+# between gives it up (nginx after 75 s, others after 60 s).
+_IDLE_CONNECTION_S = 55.0
 _EXCERPT_BYTES = 300
 
 
@@ -106,7 +109,9 @@ class HranaClient:
             follow_redirects=False,
             timeout=httpx2.Timeout(None, connect=self._connect_timeout_s),
             limits=httpx2.Limits(
-                max_connections=_MAX_CONNECTIONS, max_keepalive_connections=_MAX_CONNECTIONS
+                max_connections=_MAX_CONNECTIONS,
+                max_keepalive_connections=_MAX_CONNECTIONS,
+                keepalive_expiry=_IDLE_CONNECTION_S,
             ),
         )
 
