@@ -45,7 +45,7 @@ from groupspaces.ops.conditions import Conditions
 from groupspaces.ops.health import Lifecycle
 from groupspaces.ops.instances import Fleet
 from groupspaces.ops.jobs import JobControl, JobHistory
-from groupspaces.ops.load import LoadMeter
+from groupspaces.ops.load import LoadMeter, Spent
 from groupspaces.ops.metrics import Metrics, WorkerReport
 from groupspaces.ops.replication_history import ReplicationHistory
 from groupspaces.ops.sync_pace import SyncPace
@@ -130,7 +130,7 @@ class Application:
             settings,
             clock,
             conditions,
-            load=LoadMeter(traffic.total),
+            load=LoadMeter(self._spent),
             people_here=self._people_here,
             open_streams=lambda: self._activity.open_streams(self._hub.open_streams),
         )
@@ -317,6 +317,15 @@ class Application:
         self._db.refresh()
         self._activity.say(self._hub.open_streams)
         return self._hub.open_streams > 0
+
+    async def _spent(self) -> Spent:
+        await self._metrics.gather()
+        reports = (self._metrics.report(), *self._metrics.others)
+        return Spent(
+            cpu_s=sum(report.cpu_s for report in reports),
+            rss_bytes=sum(report.rss_bytes for report in reports),
+            requests=sum(sum(counted.count.buckets) for report in reports for counted in report.requests),
+        )
 
     def _people_here(self) -> bool:
         return self._activity.people_connected(

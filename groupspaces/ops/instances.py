@@ -41,7 +41,7 @@ MAX_INSTANCES = 200
 
 # While the primary is away: an attempt fails at once and sends nothing.
 _RETRY_S = 2.0
-# `GET /api/ops/instances` fetches rows older than this first.
+# `GET /api/ops/instances` fetches rows older than this, or than a beat, first.
 _ROWS_MAX_AGE_S = 5.0
 _LEAVE_TIMEOUT_S = 1.0
 # Names of what is wrong there travel with each row, so that the fleet's view needs no call to every instance.
@@ -209,7 +209,7 @@ class Fleet:
 
     async def refresh(self) -> None:
         """Fetch the others' newest rows, unless what is here is a few seconds old or the primary is away."""
-        await self._refresh(_ROWS_MAX_AGE_S)
+        await self._refresh(min(_ROWS_MAX_AGE_S, self._promised_s()))
 
     async def rows(self) -> list[Instance]:
         """Return the whole fleet as the local replica knows it, in the order of ids. Two short reads."""
@@ -232,8 +232,8 @@ class Fleet:
             return
         lifetime_s = self._promised_s() * LEASE_BEATS
         first = not self._announced
+        self._load = await self._meter.measure()
         started_s, started_at_ms = self._clock.monotonic_s(), self._clock.now_ms()
-        self._load = self._meter.measure()
         try:
             written = await self._db.write(Batch(self._beating(first, lifetime_s)))
         except Unavailable:

@@ -1,6 +1,6 @@
 """How busy this instance is: what its heartbeat tells the fleet.
 
-Measures by differences: each `measure` covers the time since the one before. Costs two small reads from `/proc`.
+Measures by differences: each `measure` covers the time since the one before. An instance is all of its workers.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -25,26 +26,32 @@ class Load(msgspec.Struct, frozen=True):
     requests_per_s: float = 0.0
 
 
+class Spent(NamedTuple):
+    """What an instance has used since its start, and the memory it holds now."""
+
+    cpu_s: float
+    rss_bytes: int
+    requests: int
+
+
 class LoadMeter:
-    """Measure this process. `requests` returns how many there were since the start."""
+    """Measure an instance; `spent` asks all of its processes."""
 
-    def __init__(self, requests: Callable[[], int]) -> None:
-        self._requests = requests
+    def __init__(self, spent: Callable[[], Awaitable[Spent]]) -> None:
+        self._spent = spent
         self._measured_s = time.monotonic()
-        self._cpu_s = time.process_time()
-        self._counted = 0
+        self._before = Spent(0.0, 0, 0)
 
-    def measure(self) -> Load:
-        """Return the load since the last call."""
-        now_s, cpu_s, counted = time.monotonic(), time.process_time(), self._requests()
-        elapsed_s = max(0.001, now_s - self._measured_s)
-        load = Load(
-            cpu_percent=round(100 * (cpu_s - self._cpu_s) / elapsed_s, 1),
-            rss_bytes=rss_bytes(),
-            requests_per_s=round(max(0, counted - self._counted) / elapsed_s, 2),
+    async def measure(self) -> Load:
+        """Return the load since the last call. A worker that was replaced meanwhile takes what it had used with it."""
+        spent, now_s = await self._spent(), time.monotonic()
+        before, elapsed_s = self._before, max(0.001, now_s - self._measured_s)
+        self._before, self._measured_s = spent, now_s
+        return Load(
+            cpu_percent=round(100 * max(0.0, spent.cpu_s - before.cpu_s) / elapsed_s, 1),
+            rss_bytes=spent.rss_bytes,
+            requests_per_s=round(max(0, spent.requests - before.requests) / elapsed_s, 2),
         )
-        self._measured_s, self._cpu_s, self._counted = now_s, cpu_s, counted
-        return load
 
 
 def rss_bytes() -> int:

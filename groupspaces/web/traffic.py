@@ -29,10 +29,6 @@ class Traffic:
     counts: dict[tuple[str, str, int], Count] = field(default_factory=dict)
     in_progress: int = 0
 
-    def total(self) -> int:
-        """Return how many requests have finished."""
-        return sum(sum(count.buckets) for count in self.counts.values())
-
     def record(self, route: str, method: str, status: int, duration_s: float) -> None:
         """Count one finished request. `route` is a template, so that the number of series stays small."""
         key = (route, method if method in _METHODS else "other", status)
