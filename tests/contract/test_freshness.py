@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any, cast
 
 import httpx2
@@ -82,18 +81,6 @@ async def read(operation: Operation, scene: Scene, **headers: str | bytes) -> ht
     return answer
 
 
-@contextlib.contextmanager
-def away(edge: Edge) -> Iterator[None]:
-    """Take the primary away from `b`."""
-    for wire in (edge.to_write, edge.to_sync):
-        wire.set_mode("reset")
-    try:
-        yield
-    finally:
-        for wire in (edge.to_write, edge.to_sync):
-            wire.set_mode("pass")
-
-
 # --- what is said ---
 
 
@@ -168,7 +155,7 @@ async def test_what_the_process_knows_waits_for_nothing(edge: Edge, operation: O
 async def test_while_the_primary_is_away(edge: Edge, operation: Operation) -> None:
     scene = await scene_of(edge, operation)
     here = await edge.bring_b_up(scene.actor)
-    with away(edge):
+    with edge.away():
         for headers in ({}, {"gs_bookmark": str(here)}, {"gs_max_stale": "3600"}):
             answer = await read(operation, scene, **headers)
             assert answer.status_code == 200, headers
@@ -182,7 +169,7 @@ async def test_while_the_primary_is_away(edge: Edge, operation: Operation) -> No
                 answer = await read(operation, scene, **headers)
                 refused(answer, 503, "REPLICA_BEHIND")
                 assert int(answer.headers["retry-after"]) >= 1
-    await edge.back_at_b()
+    await edge.back()
 
 
 # --- moving between instances ---
@@ -214,7 +201,7 @@ async def test_nobody_who_carries_their_position_sees_history_go_back(
         assert items[-1]["id"] >= newest
         seen, newest = int(answer.headers["gs-feed-seq"]), items[-1]["id"]
     _mend(edge)
-    await edge.back_at_b()
+    await edge.back()
     assert missed < MOVES / 2, "nearly nothing was shown: the test says little"
     at_last = await scene.actor.there.messages(space_id, gs_bookmark=str(edge.head()))
     assert expect(at_last, 200)["items"][-1]["id"] >= max(newest, posted)

@@ -37,6 +37,8 @@ BODIES: dict[str, Any] = {
     "PATCH /api/messages/{message_id}": {"content": "hi"},
     "PUT /api/spaces/{space_id}/read": {"message_id": 2**62},
     "PATCH /api/ops/jobs/{job_id}": {"paused": False},
+    "PATCH /api/ops/replication": {"jitter": 0.2},
+    "POST /api/ops/replication/preview": {"jitter": 0.3},
 }
 
 

@@ -30,7 +30,7 @@ WRITES = [
 ]
 
 # These look like writes and leave the primary as it is, whoever calls.
-WRITE_NOTHING: set[str] = set()
+WRITE_NOTHING = {"POST /api/ops/replication/preview", "POST /api/ops/replication/sync"}
 
 # What each kind of access rests on. Whatever else an operation's own rule needs is told in `ALSO`.
 RESTS_ON = {

@@ -1,4 +1,4 @@
-"""Two instances of one primary, of which `b` fetches nothing by itself, and whatever an operation's call needs there.
+"""Two instances of one primary that fetch nothing by themselves, and whatever an operation's call needs at `b`.
 
 `Edge` keeps both running. Its `scene` makes, on `a`, what the paths of the operations name, and somebody who may call one of them;
 the same person at `b` is `actor.there`. What a person may do is told by the operation's access, never listed a second time.
@@ -6,9 +6,10 @@ the same person at `b` is `actor.there`. What a person may do is told by the ope
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -19,7 +20,7 @@ from groupspaces.web.operations import Operation
 from tests.features.stage import BODIES, key_of
 from tests.support.client import PASSWORD, Participant, expect
 from tests.support.fleet import replica_settings
-from tests.support.latency_proxy import LatencyProxy
+from tests.support.latency_proxy import LatencyProxy, Mode
 from tests.support.process import Process
 from tests.support.server import Server, Setting
 from tests.support.sqld import Sqld
@@ -51,6 +52,7 @@ _TOLD_SQL = """
 INSERT INTO change (token, at_ms, actor_id, space_id, audience, kind, subject_id, data)
 VALUES (hex(randomblob(8)), unixepoch() * 1000, NULL, NULL, 'nobody', ?, ?, '{}')"""
 
+_jitters = (number / 1000 for number in itertools.cycle(range(1, 500)))
 _addresses = (f"newcomer{number}@example.org" for number in itertools.count(1))
 
 
@@ -85,8 +87,9 @@ class Edge:
         self.primary = self._stack.enter_context(Sqld(folder / "primary")).start()
         self.to_write = self._stack.enter_context(LatencyProxy(folder / "to-write", self.primary.port))
         self.to_sync = self._stack.enter_context(LatencyProxy(folder / "to-sync", self.primary.port))
+        self.of_a = self._stack.enter_context(LatencyProxy(folder / "of-a", self.primary.port))
         given = {name.replace("__", "."): value for name, value in settings.items()}
-        common = replica_settings(self.primary.url) | STILL | given
+        common = replica_settings(self.of_a.url) | STILL | given
         of_b = {"primary.url": self.to_write.url, "replica.url": self.to_sync.url}
         self.a = self._stack.enter_context(Server(folder / "a", common))
         self.b = self._stack.enter_context(Server(folder / "b", common | of_b))
@@ -99,12 +102,17 @@ class Edge:
     @property
     def processes(self) -> list[Process]:
         """All of them, for the report of a failure."""
-        return [self.primary, self.to_write, self.to_sync, self.a, self.b]
+        return [self.primary, *self.wires, self.a, self.b]
+
+    @property
+    def wires(self) -> tuple[LatencyProxy, ...]:
+        """All ways to the primary."""
+        return self.of_a, self.to_write, self.to_sync
 
     async def open(self) -> Self:
         """Start everything. The first account is the operator's, the others are nobody special."""
-        self.to_write.start()
-        self.to_sync.start()
+        for wire in self.wires:
+            wire.start()
         self.a.start("--migrate")
         self.b.start()
         for name in ("operator", *_PEOPLE):
@@ -162,10 +170,14 @@ class Edge:
             },
         )
 
-    async def call(self, operation: Operation, scene: Scene) -> httpx2.Response:
-        """Call an operation as the scene's actor, at `b`."""
-        there = scene.actor.there
-        return await there.http.request(operation.method, scene.path(operation), json=_body(operation, scene))
+    async def call(
+        self, operation: Operation, scene: Scene, person: Participant | None = None
+    ) -> httpx2.Response:
+        """Call an operation as the scene's actor, at `b` unless it is said who else, or where."""
+        person = person or scene.actor.there
+        return await person.http.request(
+            operation.method, scene.path(operation), json=_body(operation, scene)
+        )
 
     async def _joins(self, person: Participant, space_id: int) -> None:
         expect(await person.post(f"/api/spaces/{space_id}/join"), 200)
@@ -174,6 +186,18 @@ class Edge:
         if role != "member":
             path = f"/api/spaces/{space_id}/members/{person.id}"
             expect(await self._people["founder"].patch(path, {"role": role}), 200)
+
+    @contextmanager
+    def away(self, mode: Mode = "reset") -> Iterator[None]:
+        """Take the primary away from both instances."""
+        for wire in self.wires:
+            wire.set_mode(mode)
+        try:
+            yield
+        finally:
+            for wire in self.wires:
+                wire.set_mode("pass")
+                wire.drop_connections()
 
     # --- the truth, and what b knows of it ---
 
@@ -196,20 +220,29 @@ class Edge:
         health = expect(await self._people["outsider"].at(self.b.url).get("/api/health"), 200)
         return int(health["replica"]["feed_seq"])
 
+    async def bring_up(self, actor: Actor) -> None:
+        """Let both fetch everything, the actor's session included."""
+        expect(await actor.here.get("/api/users/me", gs_bookmark=str(self.head())), 200)
+        await self.bring_b_up(actor)
+
     async def bring_b_up(self, actor: Actor) -> int:
         """Let `b` fetch everything, the actor's session included, and return its position."""
         answer = await actor.there.get("/api/users/me", gs_bookmark=str(self.head()))
         expect(answer, 200)
         return int(answer.headers["gs-feed-seq"])
 
-    async def back_at_b(self) -> None:
-        """Wait until `b`, which had lost the primary, can fetch again."""
-        there = self._people["outsider"].at(self.b.url)
+    async def back(self) -> None:
+        """Wait until both instances, which had lost the primary, can write and fetch again. Writes a row of the feed."""
+        anyone = self._people["outsider"]
+        self.primary.execute(_TOLD_SQL, ["test.began_again", None])
 
-        async def is_back() -> bool:
-            return (await there.get("/api/users/me", gs_bookmark=str(self.head()))).status_code == 200
+        async def fetches(person: Participant) -> bool:
+            if (await person.get("/api/health")).json()["status"] != "healthy":
+                return False
+            return (await person.get("/api/users/me", gs_bookmark=str(self.head()))).status_code == 200
 
-        await wait_until(is_back, 15.0, "B can fetch again")
+        for person in (anyone, anyone.at(self.b.url)):
+            await wait_until(functools.partial(fetches, person), 15.0, f"{person.url} can fetch again")
 
 
 def acting(operation: Operation) -> str:
@@ -228,6 +261,8 @@ def _body(operation: Operation, scene: Scene) -> Any:
         "POST /api/auth/sign-up": {"email": next(_addresses), "invite": scene.params["code"]},
         "POST /api/auth/sign-in": {"email": scene.actor.here.email},
         "PUT /api/spaces/{space_id}/read": {"message_id": scene.params["message_id"]},
+        # A tuning that changes nothing is refused.
+        "PATCH /api/ops/replication": {"jitter": next(_jitters)},
     }.get(key, {})
 
 
