@@ -144,6 +144,8 @@ async def _serve(
         asyncio.get_running_loop().add_reader(lifeline, os._exit, _EXIT_ORPHANED)
     await application.start()
     try:
+        if lifeline is not None:
+            log(_log, logging.INFO, "worker serves", pid=os.getpid())
         if application.is_first():
             _welcome(application, listener.getsockname()[1])
         await server.serve(sockets=[listener])

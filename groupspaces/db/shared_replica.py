@@ -131,5 +131,5 @@ class SharedReplica:
             return False
         self._generation = number
         self._crew.board.reads(self._crew.number, number)
-        log(_log, logging.INFO, "reads generation", generation=number, worker=self._crew.number)
+        log(_log, logging.INFO, "reads generation", generation=number)
         return True

@@ -162,11 +162,11 @@ class Crew:
             if self._closed:
                 return
             await self._seek(verbs)
-        log(_log, logging.WARNING, "took over", worker=self.number)
+        log(_log, logging.WARNING, "leads from now on", pid=os.getpid())
         try:
             await on_elected()
         except Exception as error:  # noqa: BLE001  (whatever it was, this worker must not stay and lead nobody)
-            log(_log, logging.ERROR, "could not take over", worker=self.number, exc_info=error)
+            log(_log, logging.ERROR, "could not take over", exc_info=error)
             os.kill(os.getpid(), signal.SIGTERM)
 
 
