@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -14,6 +15,7 @@ import httpx2
 import pytest
 import pytest_asyncio
 
+from groupspaces.host import channel
 from groupspaces.signing import Signer
 from tests.conftest import _STARTED, StartServer
 from tests.support.client import Participant, expect, refused
@@ -109,6 +111,23 @@ async def test_a_write_happens_there_and_is_seen_here(fleet: Fleet, person: Call
     assert (newest["instance"], newest["action"], newest["subject"]) == ("c", "job.changed", "watch")
     assert newest["actor"] == {"id": alice.id, "name": alice.name}
     expect(await alice.patch("/api/ops/jobs/watch?instance=c", {"paused": False}), 200)
+
+
+async def test_the_machine_of_one_instance_may_call_another(fleet: Fleet, operator: Participant) -> None:
+    """Whoever may open a data folder is an operator there, and by that instance's word anywhere."""
+
+    async def local(method: str, path: str, body: Any = None) -> Any:
+        sent = b"" if body is None else json.dumps(body).encode()
+        folder = fleet.b.data_folder
+        answer = await asyncio.to_thread(channel.request, folder, method, path, "instance=c", sent)
+        assert answer.status == 200, answer.body
+        return json.loads(answer.body)
+
+    items = (await local("GET", "/api/ops/instances"))["items"]
+    assert [item["id"] for item in items if item["is_self"]] == ["c"]
+    assert not (await local("PATCH", "/api/ops/jobs/watch", {"paused": False}))["paused"]
+    newest = expect(await operator.get("/api/ops/audit?limit=1&instance=c"), 200)["items"][0]
+    assert (newest["instance"], newest["action"], newest["actor"]) == ("c", "job.changed", None)
 
 
 async def test_a_refusal_comes_back_as_it_was_made(fleet: Fleet, person: Callable[..., Any]) -> None:
