@@ -23,6 +23,8 @@ from tests.bench import (
     read_page,
     start,
     two_writers,
+    workers,
+    workers_writing,
 )
 from tests.bench.metronome import Metronome
 from tests.bench.report import Report
@@ -42,9 +44,11 @@ BENCHMARKS: dict[str, Benchmark] = {
     "heartbeat": heartbeat.run,
     "idle-cost": idle_cost.run,
     "start": start.run,
+    "workers": workers.run,
+    "workers-writing": workers_writing.run,
 }
 
-NEED_NO_PRIMARY = {"read"}
+NEED_NO_PRIMARY = {"read", "workers", "workers-writing"}
 
 
 async def main(names: list[str]) -> None:
