@@ -179,7 +179,7 @@ def _history_words(history: dict[str, Any]) -> str:
         sum(sample[key] for sample in samples) for key in ("rounds", "syncs", "failures", "bytes")
     )
     longest_ms = max(sample["lag_ms"] for sample in samples)
-    return f"{rounds} rounds, {syncs} syncs, {failures} failures, {_bytes(size_bytes)}; longest lag {_duration(longest_ms)}"
+    return f"{_counted(rounds, 'round')}, {_counted(syncs, 'sync')}, {_counted(failures, 'failure')}, {_bytes(size_bytes)}; longest lag {_duration(longest_ms)}"
 
 
 def _tuning_lines(tuning: dict[str, Any]) -> list[str]:
@@ -240,8 +240,8 @@ def _previewed(preview: dict[str, Any]) -> Iterator[str]:
         yield f"{name:<16} {shown(preview['now'][key]):>12} {shown(preview['then'][key]):>12}"
     basis = preview["basis"]
     yield (
-        f"From {basis['hours']:g} h of this instance's history: {basis['rounds']} rounds, {basis['changes']} changes "
-        "made elsewhere."
+        f"From {basis['hours']:g} h of this instance's history: {_counted(basis['rounds'], 'round')}, "
+        f"{_counted(basis['changes'], 'change')} made elsewhere."
     )
     if not basis["measured"]:
         yield "That is little: much of this is assumed."
@@ -321,6 +321,10 @@ def _duration(duration_ms: float | None) -> str:
     if duration_ms < 1_000:
         return f"{duration_ms:.0f} ms"
     return f"{duration_ms / 1000:.1f} s" if duration_ms < 120_000 else f"{duration_ms / 60_000:.0f} min"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def _count(number: float) -> str:

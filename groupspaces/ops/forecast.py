@@ -29,7 +29,8 @@ _PRIOR_S = 600.0
 _PRIOR_ACTIVE_SHARE = 1 / 3
 _PRIOR_ROUND_MS = 20.0
 _PRIOR_FETCH_MS = (20.0,)
-_PRIOR_ANNOUNCED_SHARE = 1.0
+# Rings are thought to reach everybody until there is evidence: as if they had for so many changes.
+_PRIOR_ANNOUNCED = 10
 _QUESTION_BYTES = 1_230
 # Rounds asked for by rings are spaced (`Replication`): a burst shares them.
 _RING_SPACING_S = 0.05
@@ -51,7 +52,7 @@ class Basis(msgspec.Struct, frozen=True):
     """What a forecast rests on. `measured` is false while there is less than ten minutes of history: much is assumed then.
 
     `active_share` is the share of time with people connected, `announced_share` that of changes that a ring told of (assumed to
-    be 1 until some came with the doorbell on).
+    be 1 until many came with the doorbell on).
     """
 
     hours: float
@@ -103,7 +104,7 @@ def _observed(totals: Totals) -> _Observed:
     return _Observed(
         active_share=(totals.active_s + _PRIOR_ACTIVE_SHARE * _PRIOR_S) / seen_s,
         changes_per_s=totals.changes / covered_s,
-        announced_share=totals.announced / totals.belled if totals.belled else _PRIOR_ANNOUNCED_SHARE,
+        announced_share=(totals.announced + _PRIOR_ANNOUNCED) / (totals.belled + _PRIOR_ANNOUNCED),
         demanded_per_day=max(0, totals.rounds - totals.scheduled - rung) * per_day,
         frames_per_day=totals.frames * per_day,
         question_bytes=_question_bytes(totals),

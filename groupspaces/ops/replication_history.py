@@ -136,6 +136,7 @@ class ReplicationHistory:
         self._filling = self._new()
         self._own: deque[int] = deque(maxlen=_OWN_KEPT)
         self._announced_seq = 0
+        self._generation = 0
         self._ticking: asyncio.Task[None] | None = None
         db.subscribe_rounds(self._on_round)
         db.subscribe_syncs(self._on_sync)
@@ -145,6 +146,7 @@ class ReplicationHistory:
     def start(self) -> None:
         """Begin to fill samples. Needs a running loop."""
         self._filling = self._new()
+        self._generation = self._db.status().generation
         self._ticking = asyncio.create_task(self._tick(), name="replication history")
 
     async def close(self) -> None:
@@ -217,7 +219,10 @@ class ReplicationHistory:
             _keep_some(now.round_durations_ms, report.duration_ms)
 
     def _on_sync(self, duration_s: float, ok: bool) -> None:
-        if ok:
+        generation = self._db.status().generation
+        filled, self._generation = generation != self._generation, generation
+        # To fetch everything anew takes as long as it takes: it says nothing of what a change needs.
+        if ok and not filled:
             now, duration_ms = self._filling, duration_s * 1000
             _keep_some(now.fetch_durations_ms, duration_ms)
             now.fetch_max_ms = max(now.fetch_max_ms, duration_ms)
