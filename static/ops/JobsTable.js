@@ -78,7 +78,6 @@ function lastWords({ paused, running, last, waits_for_leader: elsewhere }) {
 
 const withDetail = (word, { started_at: at, detail }) => `${word}, ${shortTime(at)}${detail && `: ${detail}`}`;
 
-function scheduleWords({ schedule, scope }) {
-  const when = schedule.kind === "cron" ? `at ${schedule.cron} UTC` : `every ${interval(schedule.interval_s)}`;
-  return scope === "leader" ? `${when}, on the leader alone` : when;
+function scheduleWords({ schedule }) {
+  return schedule.kind === "cron" ? `at ${schedule.cron} UTC` : `every ${interval(schedule.interval_s)}`;
 }
