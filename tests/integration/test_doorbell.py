@@ -10,7 +10,7 @@ import asyncio
 import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +168,21 @@ async def test_off_on_one_side_it_neither_acts_on_rings_nor_rings(
 
     await bob.message(scene.space_id, "and not for A")
     assert rung.lines["a"].traffic().connections == 0
+
+
+async def test_between_instances_of_several_workers_each_write_reaches_each_stream(
+    start_rung: StartRung, set_stage: Any
+) -> None:
+    scene = await set_stage(start_rung(server__workers=2))
+    bob = scene.listeners["b"]
+    async with AsyncExitStack() as stack:
+        # Each on connections of its own, so that both workers of B have some, and both of A's write.
+        streams = [await stack.enter_async_context(bob.at(bob.url).events()) for _ in range(6)]
+        for number in range(12):
+            await scene.alice.at(scene.alice.url).message(scene.space_id, f"message {number}")
+        for stream in streams:
+            await stream.wait_for_messages(12)
+            assert stream.contents() == [f"message {number}" for number in range(12)]
 
 
 async def test_a_clock_five_minutes_wrong_changes_nothing(
