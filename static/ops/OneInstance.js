@@ -5,14 +5,14 @@ import { count, duration, interval, momentOfDay } from "./figures.js";
 import { pageOf } from "./instances.js";
 import { SyncNow } from "./SyncNow.js";
 
-/** One instance in depth: how it stands, its last hour, and sync now. */
-export function OneInstance({ instance, name, status, onSynced }) {
+/** One instance in depth: how it stands, its last hour, and sync now. `isCutOff`: nobody answers, which is said elsewhere. */
+export function OneInstance({ instance, name, status, isCutOff, onSynced }) {
   const { data, error } = status;
   return html`
     <section class="panel" aria-labelledby="ops-one">
-      <div class="panel-head"><h2 id="ops-one">${name}</h2>
+      <div class="panel-head"><h2 id="ops-one" tabindex="-1">${name}</h2>
         <span class="end row"><a class="sm" href=${pageOf(instance, "/ops/jobs")}>Its jobs</a><${SyncNow} instance=${instance} onDone=${onSynced} /></span></div>
-      ${error && html`<div class="one-error"><${LoadError} what=${name} error=${error} retry=${status.refresh} /></div>`}
+      ${error && !isCutOff && html`<div class="one-error"><${LoadError} what=${name} error=${error} retry=${status.refresh} /></div>`}
       ${data && html`
         <p class="sm ink-2 num one-line">${standing(data)}</p>
         ${data.last_error && html`<p class="sm warn-ink one-line">Last error: ${data.last_error}</p>`}

@@ -1,4 +1,4 @@
-import { html, useRef } from "../vendor/preact.js";
+import { html, useEffect, useRef } from "../vendor/preact.js";
 import { clock } from "../lib/time.js";
 import { Banner } from "../ui/Banner.js";
 import { LoadError } from "../ui/LoadError.js";
@@ -27,6 +27,7 @@ export function Replication({ instance }) {
   const history = useRef({});
   const status = useWatched(`status ${instance}`, (signal) => loadStatus(instance, history.current, signal), EVERY_MS);
   const conditions = useWatched(`conditions ${instance}`, (signal) => ops.get("/conditions", instance, { signal }), EVERY_MS);
+  useFocusOnChosen(instance);
   const isLoading = !fleet.data && !fleet.error;
   const skeleton = useSkeleton(isLoading);
 
@@ -57,14 +58,23 @@ export function Replication({ instance }) {
       <${Facts} self=${self} items=${items} status=${status.data} primaryAwaySince=${primaryAwaySince} />
       <div class="ops-l">
         <${FleetLanes} items=${items} chosen=${name} limitMs=${limitMs} primaryAway=${primaryAway} />
-        <${OneInstance} key=${name} instance=${instance} name=${name} status=${status} onSynced=${refresh} />
+        <${OneInstance} key=${name} instance=${instance} name=${name} status=${status} isCutOff=${Boolean(fleet.error)} onSynced=${refresh} />
         <${FleetTable} items=${all} chosen=${name} primaryAway=${primaryAway} />
       </div>
       <div class="ops-r">
-        ${status.data && html`<${Tuning} instance=${instance} name=${name} tuning=${status.data.tuning} fleetSize=${items.length} primaryAway=${primaryAway} onTuned=${refresh} />`}
+        ${status.data && html`<${Tuning} key=${name} instance=${instance} name=${name} tuning=${status.data.tuning} fleetSize=${items.length} primaryAway=${primaryAway} onTuned=${refresh} />`}
         ${status.data && html`<${TuningHistory} tunings=${status.data.tunings} />`}
       </div>
     </div></div>`;
+}
+
+/** Whoever chooses another instance is brought to what is said about it. */
+function useFocusOnChosen(instance) {
+  const shown = useRef(instance);
+  useEffect(() => {
+    if (shown.current !== instance) document.getElementById("ops-one")?.focus();
+    shown.current = instance;
+  }, [instance]);
 }
 
 /** This instance stopped answering: what is shown is what it said last. */

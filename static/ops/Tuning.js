@@ -1,4 +1,4 @@
-import { html, useEffect, useState } from "../vendor/preact.js";
+import { html, useState } from "../vendor/preact.js";
 import { announce } from "../lib/announce.js";
 import { explain } from "../lib/problems.js";
 import { Button } from "../ui/Button.js";
@@ -13,11 +13,12 @@ import { bodyOf, chosenOf, intervalStops, JITTER_STOPS, KEYS, moved, resetDraft 
 const ORIGINS = { settings: "as in its settings", everywhere: "set for all instances", instance: "set for this instance" };
 
 /** Change how an instance, or all of them, keep up: with a preview first, without a restart. */
-export function Tuning({ instance, name, tuning, fleetSize, primaryAway, onTuned }) {
+export function Tuning({ instance, name, tuning: told, fleetSize, primaryAway, onTuned }) {
   const [draft, setDraft] = useState({});
   const [busy, setBusy] = useState(null);
   const [problem, setProblem] = useState(null);
-  useEffect(() => setDraft({}), [name]);
+  const [answer, setAnswer] = useState(null); // to a change, until the next look tells as much
+  const tuning = answer?.after === told ? answer.tuning : told;
 
   const chosen = chosenOf(tuning, draft);
   const put = (key) => (value) => {
@@ -28,10 +29,10 @@ export function Tuning({ instance, name, tuning, fleetSize, primaryAway, onTuned
     setBusy(everywhere ? "all" : "one");
     setProblem(null);
     try {
-      await ops.patch("/replication", instance, { ...bodyOf(tuning, draft, everywhere), everywhere });
+      const changed = await ops.patch("/replication", instance, { ...bodyOf(tuning, draft, everywhere), everywhere });
+      setAnswer({ tuning: changed, after: told });
       setDraft({});
-      const words = everywhere ? "All instances are tuned" : `${name} is tuned`;
-      toast(words);
+      toast(everywhere ? "All instances are tuned" : `${name} is tuned`);
       onTuned();
     } catch (error) {
       setProblem(explain(error));

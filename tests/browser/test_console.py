@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -173,7 +174,7 @@ async def test_tuning_shows_what_it_means_and_takes_effect_everywhere(own_office
 
     other = (await own_office.house.member(OPERATOR)).at(own_office.fleet.b.url)
 
-    async def b_follows() -> bool:
+    async def b_follows() -> Any:
         tuned = answered(await other.get("/api/ops/replication"), 200)["tuning"]
         return tuned["interval_s"]["value"] == 5 and tuned["doorbell"]["value"] is False
 
@@ -353,5 +354,5 @@ async def brightest(canvas: Locator) -> int:
     return value
 
 
-async def brighter(canvas: Locator, than: int) -> bool:
+async def brighter(canvas: Locator, than: int) -> Any:
     return await brightest(canvas) > than
