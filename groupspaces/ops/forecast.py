@@ -48,6 +48,9 @@ class Forecast(msgspec.Struct, frozen=True):
     bytes_per_day: int
 
 
+NOTHING_TO_FETCH = Forecast(0, 0, 0, 0)  # standalone
+
+
 class Basis(msgspec.Struct, frozen=True):
     """What a forecast rests on. `measured` is false while there is less than ten minutes of history: much is assumed then.
 

@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from groupspaces.db.doorbell import Doorbell
 from groupspaces.identity import Identity
-from groupspaces.ops.forecast import Basis, Forecast, basis, forecast
+from groupspaces.ops.forecast import NOTHING_TO_FETCH, Basis, Forecast, basis, forecast
 from groupspaces.ops.replication_history import KEPT_S, ReplicationHistory, Sample
 from groupspaces.ops.tuning import KEYS, RANGES, Entry, Tunables, Tuning
 from groupspaces.times import rfc3339
@@ -183,6 +183,8 @@ async def preview(ctx: Context, body: TuningChange) -> Preview:
     tuning = ctx.part(Tuning)
     then = tuning.proposed(body.wanted(), everywhere=body.everywhere)
     totals = await ctx.part(ReplicationHistory).totals()
+    if ctx.services.db.mode == "standalone":
+        return Preview(now=NOTHING_TO_FETCH, then=NOTHING_TO_FETCH, basis=basis(totals))
     return Preview(
         now=await asyncio.to_thread(forecast, tuning.now, totals),
         then=await asyncio.to_thread(forecast, then, totals),
