@@ -23,7 +23,7 @@ import { InvitePanel } from "./features/spaces/InvitePanel.js";
 import { LeaveSpace } from "./features/spaces/LeaveSpace.js";
 import { MembersPanel } from "./features/spaces/MembersPanel.js";
 import { People } from "./features/spaces/People.js";
-import { loadSpaces, spaceById, spaces } from "./features/spaces/spaces.js";
+import { byActivity, loadSpaces, spaceById, spaces } from "./features/spaces/spaces.js";
 import { SpaceSettings } from "./features/spaces/SpaceSettings.js";
 
 const LAST_SPACE_KEY = "gs.last-space";
@@ -104,7 +104,7 @@ function pageOf(path, user) {
 
 /** Alt ↑ ↓: the previous or next space with news; without news anywhere, the neighbour. */
 function goToSpace(step, spaceId) {
-  const { items } = spaces.get();
+  const items = byActivity(spaces.get().items);
   if (items.length === 0) return;
   const here = items.findIndex((space) => space.id === spaceId);
   const start = here < 0 && step > 0 ? -1 : Math.max(here, 0);

@@ -2,12 +2,15 @@
 
 import { html, render, useEffect } from "./vendor/preact.js";
 import { startKeyboard } from "./lib/keyboard.js";
+import { forgetPosition } from "./lib/position.js";
 import { explain } from "./lib/problems.js";
 import { matchPath, navigate, startRouter, usePlace } from "./lib/router.js";
 import { useStore } from "./lib/store.js";
 import { Announcer } from "./ui/Announcer.js";
 import { Button } from "./ui/Button.js";
 import { Empty } from "./ui/Empty.js";
+import { useRetry } from "./ui/LoadError.js";
+import { Opening } from "./ui/Opening.js";
 import { Toasts } from "./ui/Toasts.js";
 import { Door } from "./features/accounts/Door.js";
 import { loadSession, session } from "./features/accounts/session.js";
@@ -27,7 +30,7 @@ function App() {
 }
 
 function Page({ path, query, status, user, error }) {
-  if (status === "unknown") return null;
+  if (status === "unknown") return html`<${Opening} />`;
   if (status === "error") return html`<${NoAnswer} error=${error} />`;
   const invite = matchPath("/invite/:code", path);
   if (status === "in") {
@@ -52,10 +55,26 @@ function signedInTarget(query) {
 }
 
 function NoAnswer({ error }) {
+  useRetry(error, loadSession);
+  if (error.code === "REPLICA_BEHIND") return html`<${CatchingUp} />`;
   return html`
     <${Door}>
       <${Empty} heading="h1" title="This place does not answer" actions=${html`<${Button} kind="primary" onClick=${loadSession}>Try again<//>`}>
         ${explain(error)}
+      <//>
+    <//>`;
+}
+
+/** Another instance than before answers, and has not received yet what was seen: nothing older is shown, unless that is wished. */
+function CatchingUp() {
+  const showOlder = () => {
+    forgetPosition();
+    loadSession();
+  };
+  return html`
+    <${Door}>
+      <${Empty} heading="h1" title="Catching up" actions=${html`<${Button} onClick=${showOlder}>Show the older state<//>`}>
+        This instance has not yet received all that you have seen before. The page opens by itself as soon as it has.
       <//>
     <//>`;
 }

@@ -1,13 +1,16 @@
 /** Brings each live event to the state that owns it, for as long as somebody is signed in. */
 
 import { announce, announceMessage } from "./lib/announce.js";
-import { noteFreshness, noteLine } from "./lib/freshness.js";
+import { copyText } from "./lib/clipboard.js";
+import { canWrite, freshness, noteFreshness, noteLine } from "./lib/freshness.js";
 import { abandon, claim, flush, startOutbox, stopOutbox } from "./lib/outbox.js";
+import { notePosition, restartPosition } from "./lib/position.js";
 import { currentPath, matchPath, navigate } from "./lib/router.js";
 import { keepStream } from "./lib/stream.js";
 import { loadSession, me, session } from "./features/accounts/session.js";
-import { forgetRoom, forgetRooms, openedRoom, reloadRooms, retryRooms } from "./features/chat/room.js";
-import { dropMember, forgetMembers, putMember, reloadMembers, retryMembers } from "./features/spaces/members.js";
+import { takeDrafts } from "./features/chat/drafts.js";
+import { forgetRoom, forgetRooms, openedRoom, reloadRooms, resendReads } from "./features/chat/room.js";
+import { dropMember, forgetMembers, putMember, reloadMembers } from "./features/spaces/members.js";
 import {
   countMessage, dropSpace, forgetSpaces, leaving, loadSpaces, patchSpace, recount, spaceById, spaces,
 } from "./features/spaces/spaces.js";
@@ -22,13 +25,14 @@ export function startLive(user) {
   let stopped = false;
   let timer = 0;
   startOutbox(user.id, onSent);
+  const unwatch = watchWriting(sendWhatWaits);
 
   async function begin() {
     await loadSpaces();
     if (stopped) return;
     if (spaces.get().status === "error") {
-      noteLine(false);
-      timer = setTimeout(begin, RETRY_START_MS);
+      if (spaces.get().error.status === 0) noteLine(false);
+      timer = setTimeout(begin, spaces.get().error.retryAfterMs ?? RETRY_START_MS);
       return;
     }
     stream = keepStream({ afterSeq: spaces.get().seq || null, onEvent, onState, onRefused: loadSession });
@@ -37,6 +41,7 @@ export function startLive(user) {
 
   return () => {
     stopped = true;
+    unwatch();
     clearTimeout(timer);
     stream?.close();
     stream = null;
@@ -55,11 +60,24 @@ export function tryNow() {
 }
 
 function onState(state) {
+  const wasOpen = freshness.get().lostSince === null;
   noteLine(state === "open");
-  if (state === "lost") return announce("You are offline. What you write waits here.");
+  if (state === "lost" && wasOpen) announce("You are offline. What you write waits here.");
+}
+
+/** Call `onReturn` whenever writing becomes possible again: the line is back, or the primary. */
+function watchWriting(onReturn) {
+  let could = canWrite(freshness.get());
+  return freshness.subscribe((state) => {
+    const can = canWrite(state);
+    if (can && !could) onReturn();
+    could = can;
+  });
+}
+
+function sendWhatWaits() {
   flush();
-  retryMembers();
-  return retryRooms();
+  resendReads();
 }
 
 function onSent(message) {
@@ -69,6 +87,7 @@ function onSent(message) {
 }
 
 function onEvent({ id, type, data }) {
+  notePosition(id);
   const handle = HANDLERS[type];
   if (handle && session.get().status === "in") handle(data, id ?? 0);
 }
@@ -126,7 +145,8 @@ const HANDLERS = {
     reloadMembers();
   },
   freshness: noteFreshness,
-  async reset() {
+  async reset(_nothing, seq) {
+    restartPosition(seq);
     try {
       await loadSpaces();
     } catch {
@@ -149,7 +169,15 @@ function loseSpace(id, words) {
   if (["/spaces/:id", "/spaces/:id/people", "/spaces/:id/settings"].some((page) => matchPath(page, currentPath())?.id === id)) navigate("/", { replace: true });
   dropSpace(id);
   forgetRoom(id);
-  const waiting = abandon(id);
-  const keep = { label: "Copy what waited", run: () => navigator.clipboard?.writeText(waiting.join("\n\n")) };
-  toast(words(space.name), { icon: "circle-alert", action: waiting.length ? keep : null });
+  offerTexts(words(space.name), [...abandon(id), ...takeDrafts(id)]);
+}
+
+/** Say what happened; what was written and has no place any more stays at hand until it is copied or let go. */
+function offerTexts(words, texts) {
+  const copy = async () => {
+    if (await copyText(texts.join("\n\n"))) toast("Text copied");
+    else offerTexts("The browser does not allow copying here.", texts);
+  };
+  if (texts.length === 0) toast(words, { icon: "circle-alert" });
+  else toast(words, { icon: "circle-alert", action: { label: "Copy what you wrote", run: copy }, stays: true });
 }

@@ -105,16 +105,19 @@ class _EventStream(Response):
         await send({"type": "http.response.body", "body": self._stream.farewell})
 
     async def _first_frames(self) -> bytes:
-        """Return the position, or what the caller missed. A caller ahead of us misses nothing: see `after_seq`."""
+        """Return how fresh this instance is, then the position, or what the caller missed.
+
+        A caller ahead of us misses nothing: see `after_seq`.
+        """
         begin = self._stream.after_seq
         if self._after_seq is None:
-            return position_frame(begin)
+            return self._hub.freshness() + position_frame(begin)
         missed = await self._hub.replay(self._stream.user_id, self._after_seq, begin)
         if self._stream.closed is not None:
             return b""
         if missed is None:
-            return reset_frame(self._hub.restart(self._stream))
-        return missed + position_frame(begin)
+            return self._hub.freshness() + reset_frame(self._hub.restart(self._stream))
+        return self._hub.freshness() + missed + position_frame(begin)
 
     async def _follow(self, send: Send) -> None:
         while self._stream.closed is None:

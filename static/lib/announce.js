@@ -4,13 +4,17 @@ import { createStore } from "./store.js";
 
 export const announcements = createStore({ polite: "", urgent: "", count: 0 });
 
+const KEPT_MS = 5000; // whoever comes by later shall not meet old news
 const GATHER_MS = 2000;
 const MOST_READ_OUT = 3;
 let gathered = [];
+let clearTimer = 0;
 let gatherTimer = 0;
 
 export function announce(text, { urgent = false } = {}) {
   announcements.set({ [urgent ? "urgent" : "polite"]: text, count: announcements.get().count + 1 });
+  clearTimeout(clearTimer);
+  clearTimer = setTimeout(() => announcements.set({ polite: "", urgent: "" }), KEPT_MS);
 }
 
 /** Announce an incoming message; more than three within two seconds become their number. */

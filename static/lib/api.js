@@ -1,9 +1,10 @@
 /**
- * Every request to the server. Owns the bookmark (so that a read includes this browser's own writes), deadlines,
- * idempotency keys and the shape of errors. Nothing else in the client calls `fetch`.
+ * Every request to the server. Owns deadlines, idempotency keys, the shape of errors, and with `position.js` that no
+ * answer is older than one seen before. Nothing else in the client calls `fetch`.
  */
 
-const BOOKMARK_KEY = "gs.bookmark";
+import { forgetPosition, notePosition, seenPosition } from "./position.js";
+
 const READ_TIMEOUT_MS = 20_000;
 const WRITE_TIMEOUT_MS = 20_000;
 
@@ -27,10 +28,13 @@ export class ApiError extends Error {
   }
 }
 
-const observers = { answer: [], unauthenticated: [] };
+const observers = { answer: [], primaryAway: [], unauthenticated: [] };
 
-/** Hear about each answer `{seq, asOfMs, serverNowMs, isWrite}`; the freshness line lives on it. */
+/** Hear about each answer `{seq, asOfMs, serverNowMs, ok, isWrite}`; the freshness line lives on it. */
 export const onAnswer = (listener) => observers.answer.push(listener);
+
+/** Hear when a write was refused because the primary is away. */
+export const onPrimaryAway = (listener) => observers.primaryAway.push(listener);
 
 /** Hear when a request finds the session ended. */
 export const onUnauthenticated = (listener) => observers.unauthenticated.push(listener);
@@ -52,6 +56,7 @@ export async function openEvents(afterSeq, signal) {
   if (afterSeq !== null) headers["Last-Event-ID"] = String(afterSeq);
   const query = afterSeq === null ? "" : `?last_event_id=${afterSeq}`;
   const response = await send(`/api/events${query}`, { headers, signal, cache: "no-store" });
+  noteAnswer(response, { isWrite: false });
   if (!response.ok || !response.body) throw await problemOf(response);
   return response.body.getReader();
 }
@@ -63,7 +68,8 @@ async function request(method, path, body, { key, version, signal, quiet401 = fa
   if (body !== undefined) headers["Content-Type"] = "application/json";
   if (key) headers["Idempotency-Key"] = key;
   if (version !== undefined) headers["If-Match"] = `"${version}"`;
-  if (!isWrite && !aside && bookmark > 0) headers["GS-Bookmark"] = String(bookmark);
+  const position = isWrite || aside ? 0 : seenPosition();
+  if (position > 0) headers["GS-Bookmark"] = String(position);
 
   const deadline = AbortSignal.timeout(isWrite ? WRITE_TIMEOUT_MS : READ_TIMEOUT_MS);
   const response = await send(`/api${path}`, {
@@ -73,7 +79,7 @@ async function request(method, path, body, { key, version, signal, quiet401 = fa
     signal: signal ? anyOf(signal, deadline) : deadline,
     cache: "no-store",
   });
-  const { seq } = noteAnswer(response, isWrite, aside);
+  const { seq } = noteAnswer(response, { isWrite, aside });
   if (response.ok) {
     const data = response.status === 204 ? null : await readJson(response);
     if (data !== null && seq !== null) seqs.set(data, seq);
@@ -81,10 +87,11 @@ async function request(method, path, body, { key, version, signal, quiet401 = fa
   }
 
   const error = await problemOf(response);
-  if (error.code === "UNKNOWN_BOOKMARK" && bookmark > 0) {
-    rememberBookmark(0); // another history than the one we wrote to: ask again without it
+  if (error.code === "UNKNOWN_BOOKMARK" && position > 0) {
+    forgetPosition(); // of another history than the one that is served now: ask again without it
     return request(method, path, body, { key, version, signal, quiet401, aside });
   }
+  if (error.code === "PRIMARY_UNAVAILABLE") for (const listener of observers.primaryAway) listener();
   if (error.status === 401 && !quiet401) for (const listener of observers.unauthenticated) listener();
   throw error;
 }
@@ -122,11 +129,12 @@ async function problemOf(response) {
   return new ApiError(response.status, { ...problem, code }, extras);
 }
 
-function noteAnswer(response, isWrite, aside) {
-  const mark = Number(response.headers.get("GS-Bookmark"));
-  if (isWrite && mark > bookmark) rememberBookmark(mark);
+function noteAnswer(response, { isWrite, aside = false }) {
+  const seq = numberOrNull(response.headers.get("GS-Feed-Seq"));
+  if (!aside) notePosition(seq);
+  notePosition(numberOrNull(response.headers.get("GS-Bookmark")));
   const answer = {
-    seq: numberOrNull(response.headers.get("GS-Feed-Seq")),
+    seq,
     asOfMs: timeOrNull(response.headers.get("GS-As-Of")),
     serverNowMs: timeOrNull(response.headers.get("Date")),
     ok: response.ok,
@@ -140,24 +148,6 @@ function noteAnswer(response, isWrite, aside) {
 export const seqOf = (data) => seqs.get(data) ?? 0;
 
 const seqs = new WeakMap();
-let bookmark = readBookmark();
-
-function readBookmark() {
-  try {
-    return Number(sessionStorage.getItem(BOOKMARK_KEY)) || 0;
-  } catch {
-    return 0;
-  }
-}
-
-function rememberBookmark(mark) {
-  bookmark = mark;
-  try {
-    sessionStorage.setItem(BOOKMARK_KEY, String(mark));
-  } catch {
-    // kept in memory for this page at least
-  }
-}
 
 const numberOrNull = (text) => (text === null || text === "" ? null : Number(text));
 const timeOrNull = (text) => (text ? Date.parse(text) || null : null);

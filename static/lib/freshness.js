@@ -4,22 +4,23 @@
  */
 
 import { createStore } from "./store.js";
-import { onAnswer } from "./api.js";
+import { onAnswer, onPrimaryAway } from "./api.js";
 
 const BEHIND_MS = 5_000; // below this nobody needs to know
 const BANNER_MS = 10_000;
 const BACK_SHOWN_MS = 6_000;
 
 /**
- * `lostSince`, `primaryAwaySince` are local times or null; `behindMs` is the age when last told, at `toldAt`.
- * `back` is set for a few seconds after a loss ended: `{sent}` counts the messages that waited and went out.
+ * `lostSince`, `primaryAwaySince` are local times or null; `primaryIsKnown` once the server told of the primary on this line.
+ * `behindMs` is the age of what is shown when last told, at `toldAt`. `back` is set for a few seconds after a loss ended:
+ * `{sent}` counts the messages that waited and went out.
  */
 export const freshness = createStore({
-  lostSince: null, primaryAwaySince: null, behindMs: 0, toldAt: 0, nowMs: Date.now(), back: null,
+  lostSince: null, primaryAwaySince: null, primaryIsKnown: false, behindMs: 0, toldAt: 0, nowMs: Date.now(), back: null,
 });
 
 let sentBeforeBack = 0;
-let clockAheadMs = 0; // server's clock minus ours
+let equalAt = null; // by our clock: when what is shown was last equal to the primary
 let ticker = 0;
 let backTimer = 0;
 
@@ -34,39 +35,44 @@ export function freshOf(state) {
   return { kind: "live", primaryAway: false, showBanner: false };
 }
 
+/** True when a write that is sent now should arrive, as far as is known here. */
+export const canWrite = (state) => state.lostSince === null && state.primaryAwaySince === null;
+
 /** The line to the server came or went. */
 export function noteLine(isOpen) {
   const { lostSince } = freshness.get();
   if (isOpen === (lostSince === null)) return;
   if (isOpen) comeBack({ lostSince: null });
-  else goAway({ lostSince: Date.now() });
+  else goAway({ lostSince: Date.now(), primaryIsKnown: false });
 }
 
-/** The server says how old its data is, and whether the primary answers. */
-export function noteFreshness({ as_of: asOf, primary }) {
-  noteAge(Date.parse(asOf));
-  if (primary) notePrimary(primary === "reachable");
+/** The server says, on its stream, how old its data is and whether the primary answers. Its clock may be wrong: it tells an age. */
+export function noteFreshness({ lag_ms: lagMs, primary }) {
+  noteEqual(Date.now() - lagMs);
+  notePrimary(primary === "reachable");
 }
 
-/** A write was taken, or refused because the primary is away. */
-export function notePrimary(isReachable) {
-  const { primaryAwaySince } = freshness.get();
+/** A write was taken, or refused because the primary is away: since then, as far as we know, we are as old as we are. */
+function notePrimary(isReachable) {
+  const { primaryAwaySince, primaryIsKnown } = freshness.get();
+  if (!primaryIsKnown) put({ primaryIsKnown: true });
   if (isReachable === (primaryAwaySince === null)) return;
   if (isReachable) comeBack({ primaryAwaySince: null });
-  else goAway({ primaryAwaySince: Date.now() });
+  else goAway({ primaryAwaySince: equalAt ?? Date.now() });
 }
 
 /** A message that had waited went out: the "Back" line counts it. */
 export function noteSentAfterWait() {
   const { back } = freshness.get();
-  if (back) put({ back: { sent: back.sent + 1 } });
+  if (back) showBack(back.sent + 1);
   else sentBeforeBack += 1; // the message found its way before the stream did
 }
 
-function noteAge(asOfMs) {
-  if (!Number.isFinite(asOfMs)) return;
+/** What is shown has everything up to this moment (by our clock). An older instance takes nothing of it away. */
+function noteEqual(at) {
   const now = Date.now();
-  put({ behindMs: Math.max(0, now + clockAheadMs - asOfMs), toldAt: now, nowMs: now });
+  equalAt = Math.max(equalAt ?? 0, Math.min(at, now));
+  put({ behindMs: now - equalAt, toldAt: now, nowMs: now });
 }
 
 function goAway(patch) {
@@ -75,8 +81,13 @@ function goAway(patch) {
 }
 
 function comeBack(patch) {
-  put({ ...patch, back: { sent: sentBeforeBack } });
+  put(patch);
+  showBack(sentBeforeBack);
   sentBeforeBack = 0;
+}
+
+function showBack(sent) {
+  put({ back: { sent } });
   clearTimeout(backTimer);
   backTimer = setTimeout(() => put({ back: null }), BACK_SHOWN_MS);
 }
@@ -92,7 +103,8 @@ function put(patch) {
 }
 
 onAnswer(({ asOfMs, serverNowMs, isWrite, ok }) => {
-  if (serverNowMs !== null) clockAheadMs = serverNowMs + 500 - Date.now(); // the header has whole seconds
-  if (asOfMs !== null && !isWrite) noteAge(asOfMs);
+  const isTold = asOfMs !== null && serverNowMs !== null;
+  if (isTold && !isWrite) noteEqual(Date.now() - (serverNowMs + 500 - asOfMs)); // both by its clock; Date has whole seconds
   if (isWrite && ok) notePrimary(true);
 });
+onPrimaryAway(() => notePrimary(false));

@@ -6,7 +6,7 @@
 
 import { api, newKey } from "./api.js";
 import { createStore } from "./store.js";
-import { notePrimary, noteSentAfterWait } from "./freshness.js";
+import { noteSentAfterWait } from "./freshness.js";
 import { readStored, storedKeys, writeStored } from "./storage.js";
 import { explain } from "./problems.js";
 
@@ -15,12 +15,14 @@ const LONGEST_WAIT_MS = 20_000;
 const LOCK = "gs.outbox";
 
 /**
- * `entries`: `{key, spaceId, content, createdAt, attempts, state: "sending"|"queued"|"failed", reason, messageId}` in
- * sending order. `messageId` is set when the stream showed the message before the answer came.
+ * `entries`: `{key, spaceId, content, createdAt, isUnsure, state: "sending"|"queued"|"failed", reason, waitsFor, retryAt,
+ * messageId}` in sending order. `isUnsure` after an attempt that may have arrived; `waitsFor` says why it is queued:
+ * "line", "primary", "rate" (then `retryAt` is when it goes out) or "server". `messageId` is set when the stream showed
+ * the message before the answer came.
  */
 export const outbox = createStore({ entries: [] });
 
-// What was taken back after an attempt that got no answer, by space: sent unchanged it goes under its old key, so that
+// What was taken back after an attempt that may have arrived, by space: sent unchanged it goes under its old key, so that
 // the server, which may have it already, keeps one.
 const takenBack = new Map();
 
@@ -54,7 +56,10 @@ export function enqueue(spaceId, content) {
   const earlier = takenBack.get(spaceId);
   takenBack.delete(spaceId);
   const key = earlier?.content === content ? earlier.key : newKey();
-  const entry = { key, spaceId, content, createdAt: Date.now(), attempts: 0, state: "sending", reason: null, messageId: null };
+  const entry = {
+    key, spaceId, content, createdAt: Date.now(), isUnsure: Boolean(earlier && earlier.key === key), state: "sending", reason: null,
+    waitsFor: null, retryAt: 0, messageId: null,
+  };
   keep(entry);
   outbox.set({ entries: [...outbox.get().entries, entry] });
   flush();
@@ -66,13 +71,13 @@ export function sendAgain(key) {
   flush();
 }
 
-/** Take a message back before it goes out. Gives its text, or null when it is on its way. */
+/** Take a message back before it goes out. Gives `{content, isUnsure}`, or null when it is on its way. */
 export function takeBack(key) {
   const entry = find(key);
   if (!entry || entry.state === "sending") return null;
   remove(key);
-  if (entry.attempts > 0) takenBack.set(entry.spaceId, entry);
-  return entry.content;
+  if (entry.isUnsure) takenBack.set(entry.spaceId, entry);
+  return entry;
 }
 
 /** Give up what waits for a space that is gone for us. Gives the texts. */
@@ -89,13 +94,18 @@ export function flush() {
   run();
 }
 
-/** The stream shows one of our own messages: do not draw it twice while its answer is on the way. */
+/**
+ * The stream shows one of our own messages: do not draw it twice while its answer is on the way. It may be another one of
+ * the same words, from another device: what waits is sent at once, and its answer tells.
+ */
 export function claim(message) {
   const entries = outbox.get().entries;
   if (entries.some((entry) => entry.messageId === message.id)) return;
   const entry = entries.find((e) => e.spaceId === message.space_id && e.messageId === null && e.content === message.content
-    && (e.attempts > 0 || e.state === "sending"));
-  if (entry) change(entry.key, { messageId: message.id });
+    && (e.isUnsure || e.state === "sending"));
+  if (!entry) return;
+  change(entry.key, { messageId: message.id });
+  flush();
 }
 
 async function run() {
@@ -121,7 +131,7 @@ async function sendAll() {
 async function sendOne(entry) {
   const sender = userId;
   const waited = entry.state === "queued";
-  change(entry.key, { state: "sending", attempts: entry.attempts + 1 });
+  change(entry.key, { state: "sending" });
   try {
     const message = await api.post(`/spaces/${entry.spaceId}/messages`, { content: entry.content }, { key: entry.key });
     if (userId !== sender) return "stop";
@@ -132,11 +142,12 @@ async function sendOne(entry) {
     return "next";
   } catch (error) {
     if (userId !== sender) return "stop";
-    if (error.code === "PRIMARY_UNAVAILABLE") notePrimary(false);
     if (error.isPassing) {
-      change(entry.key, { state: "queued" });
+      const delayMs = error.retryAfterMs ?? waitMs;
+      const isUnsure = entry.isUnsure || error.status !== 429;
+      change(entry.key, { state: "queued", waitsFor: obstacleOf(error), retryAt: Date.now() + delayMs, isUnsure });
       queueRest();
-      wakeLater(error.retryAfterMs ?? waitMs);
+      wakeLater(delayMs);
       waitMs = Math.min(LONGEST_WAIT_MS, waitMs * 2);
       return "stop";
     }
@@ -147,6 +158,13 @@ async function sendOne(entry) {
     change(entry.key, { state: "failed", reason: explain(error) });
     return "next";
   }
+}
+
+/** What an entry waits for after an error that passes. */
+function obstacleOf(error) {
+  if (error.code === "PRIMARY_UNAVAILABLE") return "primary";
+  if (error.status === 429) return "rate";
+  return error.status === 0 ? "line" : "server";
 }
 
 function queueRest() {

@@ -1,5 +1,7 @@
 /** What to tell a person when a request did not work: what happened, what is safe, what to do next. */
 
+import { ApiError } from "./api.js";
+
 const TEXTS = {
   OFFLINE: "There is no connection to this place right now. Nothing is lost; try again in a moment.",
   BAD_CREDENTIALS: "E-mail and password do not match. Check both.",
@@ -8,8 +10,8 @@ const TEXTS = {
   EMAIL_TAKEN: "There is an account with this e-mail already. Sign in instead.",
   LAST_OWNER: "You are the only owner. Make someone else an owner first, then leave.",
   STALE_VERSION: "Someone changed this while you wrote. Yours is kept here; look at theirs, then save again.",
-  PRIMARY_UNAVAILABLE: "Reading only at the moment: the primary does not answer. Nothing you wrote is lost; try again when it is back.",
-  REPLICA_BEHIND: "This instance is catching up. Try again in a few seconds.",
+  PRIMARY_UNAVAILABLE: "Not possible now: this place is reading only until the primary is back. What you typed stays here.",
+  REPLICA_BEHIND: "This instance is catching up; it goes on by itself.",
   INSTANCE_UNREACHABLE: "It does not answer the instance you are connected to. It may be down, or its address is not right.",
   INSTANCE_UNKNOWN: "The fleet has no instance of this name.",
   CROSS_ORIGIN: "This page was opened from another address than the server expects. Open it from its own address and try again.",
@@ -22,12 +24,16 @@ const STATUS_TEXTS = {
   413: "That is too large. Send it in smaller pieces.",
 };
 
-/** One or two sentences for an ApiError. */
+/** Nothing can be saved anywhere just now; forms say so by themselves (`NotNow`). */
+export const isPrimaryAway = (error) => error.code === "PRIMARY_UNAVAILABLE";
+
+/** One or two sentences for an ApiError; anything else is a fault of ours. */
 export function explain(error) {
+  if (!(error instanceof ApiError)) return "This did not work, and it is our fault. Load the page again.";
   if (TEXTS[error.code]) return TEXTS[error.code];
   if (error.status === 429) return `That was a lot at once. Try again in ${Math.ceil((error.retryAfterMs ?? 5000) / 1000)} s.`;
   if (error.code.startsWith("INVITE_") && error.detail) return error.detail;
-  if (error.status === 422) return error.fields[0]?.message ?? error.detail;
+  if (error.status === 422) return error.fields[0] ? asSentence(error.fields[0].message) : error.detail;
   if (STATUS_TEXTS[error.status]) return STATUS_TEXTS[error.status];
   if (error.status === 409 && error.detail) return error.detail;
   if (error.status === 503 && error.detail) return error.detail;
@@ -37,5 +43,12 @@ export function explain(error) {
 
 /** The message for one field of a 422, or null. */
 export function fieldProblem(error, field) {
-  return error?.fields?.find((entry) => entry.field === field || entry.field.endsWith(`.${field}`))?.message ?? null;
+  const found = error?.fields?.find((entry) => entry.field === field || entry.field.endsWith(`.${field}`));
+  return found ? asSentence(found.message) : null;
+}
+
+/** The server says what is wrong without its subject, as in "must be a whole number". */
+function asSentence(message) {
+  const whole = /^\p{Ll}/u.test(message) ? `This ${message}` : message;
+  return /[.!?]$/.test(whole) ? whole : `${whole}.`;
 }

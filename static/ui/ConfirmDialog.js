@@ -1,13 +1,15 @@
 import { html, useState } from "../vendor/preact.js";
-import { explain } from "../lib/problems.js";
+import { explain, isPrimaryAway } from "../lib/problems.js";
 import { Button } from "./Button.js";
 import { Dialog } from "./Dialog.js";
 import { FieldError } from "./Field.js";
+import { NotNow, useNotNow } from "./NotNow.js";
 
 /** Ask before something is lost. `act()` may fail: the dialog says why and stays. */
 export function ConfirmDialog({ title, children, verb, busyVerb, kind = "bad", act, onClose, onDone }) {
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState(null);
+  const notNow = useNotNow();
   const confirm = async () => {
     setBusy(true);
     setProblem(null);
@@ -17,16 +19,17 @@ export function ConfirmDialog({ title, children, verb, busyVerb, kind = "bad", a
       onDone?.();
     } catch (error) {
       setBusy(false);
-      setProblem(explain(error));
+      setProblem(isPrimaryAway(error) ? null : explain(error));
     }
   };
   return html`
     <${Dialog} title=${title} onClose=${onClose}>
       <div class="stack ink-2">${children}</div>
       ${problem && html`<${FieldError} text=${problem} role="alert" />`}
+      <${NotNow} typed=${false} />
       <div class="dialog-foot">
         <${Button} onClick=${onClose} data-autofocus="">Cancel<//>
-        <${Button} kind=${kind} busy=${busy && busyVerb} onClick=${confirm}>${verb}<//>
+        <${Button} kind=${kind} busy=${busy && busyVerb} disabledBecause=${notNow} onClick=${confirm}>${verb}<//>
       </div>
     <//>`;
 }

@@ -1,22 +1,23 @@
 import { html, useLayoutEffect, useRef, useState } from "../vendor/preact.js";
 import { freshId } from "./Field.js";
+import { rememberFocus } from "./focus.js";
 import { IconButton } from "./IconButton.js";
 
 /**
  * A native modal dialog: shown while mounted. Esc, the backdrop and the cross call `onClose`; the focus goes to
- * `[autofocus]` and returns to the opener. `side` makes it a sheet from the end side.
+ * `[autofocus]` and returns to the opener, or near it. `side` makes it a sheet from the end side.
  */
 export function Dialog({ title, onClose, children, side = false, wide = false, ...rest }) {
   const box = useRef(null);
   const [id] = useState(() => freshId("dialog"));
   useLayoutEffect(() => {
-    const opener = document.activeElement;
+    const giveBack = rememberFocus();
     const dialog = box.current;
     dialog.showModal();
     dialog.querySelector("[autofocus], [data-autofocus]")?.focus();
     return () => {
       if (dialog.open) dialog.close();
-      if (opener?.isConnected) opener.focus();
+      giveBack();
     };
   }, []);
   const onCancel = (event) => {

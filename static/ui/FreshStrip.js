@@ -3,7 +3,7 @@ import { freshness, freshOf } from "../lib/freshness.js";
 import { outbox } from "../lib/outbox.js";
 import { useStore } from "../lib/store.js";
 import { ago, clock } from "../lib/time.js";
-import { capital, numberWord } from "../lib/words.js";
+import { capital, numberWord, pluralWord } from "../lib/words.js";
 import { Banner } from "./Banner.js";
 import { Button } from "./Button.js";
 
@@ -22,14 +22,14 @@ export function FreshStrip({ tryNow }) {
   if (fresh.primaryAway) {
     return html`
       <${Banner} kind="warn" icon="cloud-off">
-        <strong>Reading only, since ${clock(fresh.since)}.</strong> The primary does not answer. What you write is kept on this device and
-        sent when it is back.
+        <strong>Reading only, since ${clock(fresh.since)}.</strong> What you write is kept on this device and sent when the primary is back.
+        ${waiting > 0 && ` ${capital(pluralWord(waiting, "message waits", "messages wait"))}.`}
       <//>`;
   }
   if (fresh.showBanner) {
     return html`
       <${Banner} icon="history">
-        <strong>As of ${ago(fresh.ageMs)}.</strong> Messages from others come a little late. Yours go out at once.
+        <strong>As of ${ago(fresh.ageMs)}.</strong> Messages from others come a little late.${state.primaryIsKnown && " Yours go out at once."}
       <//>`;
   }
   if (state.back) {
@@ -46,5 +46,5 @@ function waitingWords(count) {
 
 function sentWords(count) {
   if (count === 0) return "Everything is up to date.";
-  return count === 1 ? "Your message is sent." : `Your ${count} messages are sent.`;
+  return count === 1 ? "Your message is on all instances." : `Your ${count} messages are on all instances.`;
 }

@@ -1,7 +1,7 @@
-import { html, useRef } from "../vendor/preact.js";
+import { html, useEffect, useRef } from "../vendor/preact.js";
 import { useStore } from "../lib/store.js";
 import { session } from "../features/accounts/session.js";
-import { spaces } from "../features/spaces/spaces.js";
+import { byActivity, spaces } from "../features/spaces/spaces.js";
 import { Avatar } from "./Avatar.js";
 import { Count } from "./Count.js";
 import { FreshLine } from "./FreshLine.js";
@@ -15,6 +15,7 @@ export function Rail({ page, spaceId, newSpace }) {
   const { items } = useStore(spaces);
   const user = useStore(session, (state) => state.user);
   const list = useRef(null);
+  useEffect(() => list.current.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest" }), [spaceId, items.length > 0]);
   const onKeyDown = (event) => {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (!step || event.altKey) return;
@@ -30,7 +31,7 @@ export function Rail({ page, spaceId, newSpace }) {
       </div>
       <div class="rail-label"><span>Spaces</span><${IconButton} small icon="plus" label="New space" onClick=${newSpace} /></div>
       <div class="nav nav-spaces" ref=${list} onKeyDown=${onKeyDown}>
-        ${items.map((space) => html`
+        ${byActivity(items).map((space) => html`
           <a key=${space.id} href=${`/spaces/${space.id}`} class=${space.unread_count ? "has-new" : ""} title=${space.name}
             aria-current=${space.id === spaceId ? "page" : undefined}>
             <${Seal} space=${space} /><span class="clip">${space.name}</span><${Count} unread=${space.unread_count} mentions=${space.mention_count} />

@@ -1,6 +1,7 @@
 import { html, useEffect, useState } from "../vendor/preact.js";
 import { useStore } from "../lib/store.js";
 import { Icon } from "./Icon.js";
+import { IconButton } from "./IconButton.js";
 import { dismissToast, toasts } from "./toasts.js";
 
 const SHOWN_MS = 8000;
@@ -13,7 +14,7 @@ export function Toasts() {
 function Toast({ item }) {
   const [held, setHeld] = useState(false);
   useEffect(() => {
-    if (held) return undefined;
+    if (held || item.stays) return undefined;
     const timer = setTimeout(() => dismissToast(item.id), SHOWN_MS);
     return () => clearTimeout(timer);
   }, [held]);
@@ -28,5 +29,6 @@ function Toast({ item }) {
       <${Icon} name=${item.icon} small />
       <span>${item.text}</span>
       ${item.action && html`<button class="btn btn-s" type="button" onClick=${act}>${item.action.label}</button>`}
+      ${item.stays && html`<${IconButton} small icon="x" label="Let it go" onClick=${() => dismissToast(item.id)} />`}
     </div>`;
 }

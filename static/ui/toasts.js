@@ -1,4 +1,4 @@
-/** Short news at the end of the page: "Copied", "Kebun Kota is deleted". Stays 8 s and while it is hovered or focused. */
+/** Short news at the end of the page: "Copied", "Kebun Kota is deleted". Stays 8 s, and while it is hovered or focused. */
 
 import { createStore } from "../lib/store.js";
 
@@ -6,10 +6,12 @@ export const toasts = createStore({ items: [] });
 
 let lastId = 0;
 
-/** Show a toast; `action` is `{label, run}` or nothing. */
-export function toast(text, { icon = "check", action = null } = {}) {
+/** Show a toast; `action` is `{label, run}` or nothing. One that `stays` goes when its action or its cross is pressed. */
+export function toast(text, { icon = "check", action = null, stays = false } = {}) {
   lastId += 1;
-  toasts.set({ items: [...toasts.get().items.slice(-2), { id: lastId, text, icon, action }] });
+  const { items } = toasts.get();
+  const passing = items.filter((item) => !item.stays).slice(-2);
+  toasts.set({ items: [...items.filter((item) => item.stays || passing.includes(item)), { id: lastId, text, icon, action, stays }] });
 }
 
 export const dismissToast = (id) => toasts.set({ items: toasts.get().items.filter((item) => item.id !== id) });

@@ -52,7 +52,7 @@ async def test_what_is_written_while_the_server_is_dead_is_stored_once_when_it_i
 
     server.start()
     await expect(messages(page, "Second in the storm").get_by_text("Sent")).to_be_visible()
-    await expect(page.get_by_text("Your 2 messages are sent.")).to_be_visible()
+    await expect(page.get_by_text("Your 2 messages are on all instances.")).to_be_visible()
     await expect(page.locator(".head")).to_have_attribute("data-fresh", "live")
     stored = await contents(await house.member("Budi"), space_id)
     assert stored == ["Before the storm", "First in the storm", "Second in the storm"]
@@ -198,7 +198,7 @@ async def test_what_waited_for_a_space_that_is_gone_is_not_kept_for_ever(house: 
     await expect(messages(page, "Too late").get_by_text("Queued")).to_be_visible()
     budi = await house.member("Budi")
     await (await house.member("Citra")).delete(f"/api/spaces/{garden}/members/{budi.id}")
-    await expect(page.get_by_role("button", name="Copy what waited")).to_be_visible()
+    await expect(page.get_by_role("button", name="Copy what you wrote")).to_be_visible()
     left = await page.evaluate("() => Object.keys(localStorage).filter((key) => key.startsWith('gs.outbox'))")
     assert left == []
 

@@ -59,7 +59,7 @@ async def test_an_open_stream_is_told_when_the_primary_goes_and_comes(sqld: Sqld
     async with ada.events() as stream:
         told = await stream.wait_for("freshness", lambda data: data["primary"] == "reachable", timeout_s=10)
         assert told.id is None
-        assert told.data.keys() == {"as_of", "feed_seq", "primary"}
+        assert told.data.keys() == {"as_of", "lag_ms", "feed_seq", "primary"}
         sqld.pause()
         try:
             await stream.wait_for("freshness", lambda data: data["primary"] == "unreachable", timeout_s=15)

@@ -57,5 +57,7 @@ export function SignIn({ query }) {
 
 /** Only paths of this client: a link must not send anybody elsewhere. */
 function ownPath(path) {
-  return path?.startsWith("/") && !path.startsWith("//") && !path.includes("\\") ? path : "/";
+  if (!path?.startsWith("/") || !URL.canParse(path, location.origin)) return "/";
+  const url = new URL(path, location.origin);
+  return url.origin === location.origin ? url.pathname + url.search : "/";
 }

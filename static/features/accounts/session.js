@@ -12,7 +12,6 @@ export const me = () => session.get().user;
 /** Ask the server who we are. Whoever is signed in stays so until the server says otherwise. */
 export async function loadSession() {
   const wasIn = session.get().status === "in";
-  if (!wasIn) session.set({ status: "unknown", error: null });
   try {
     const { user } = await api.get("/auth/session", { quiet401: true });
     session.set({ status: "in", user });

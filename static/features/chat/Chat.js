@@ -1,6 +1,7 @@
 import { html, useEffect, useRef, useState } from "../../vendor/preact.js";
 import { announce } from "../../lib/announce.js";
-import { freshness, freshOf } from "../../lib/freshness.js";
+import { copyText } from "../../lib/clipboard.js";
+import { canWrite, freshness, freshOf } from "../../lib/freshness.js";
 import { bindKeys } from "../../lib/keyboard.js";
 import { enqueue, outbox, sendAgain, takeBack } from "../../lib/outbox.js";
 import { explain } from "../../lib/problems.js";
@@ -20,7 +21,7 @@ import { SpaceMenu } from "../spaces/SpaceMenu.js";
 import { isOrganiser, roleWord } from "../spaces/spaces.js";
 import { ChatEmpty } from "./ChatEmpty.js";
 import { Composer } from "./Composer.js";
-import { keepDraft, readDraft } from "./drafts.js";
+import { keepDraft, keepEdit, readDraft, readEdit } from "./drafts.js";
 import { Feed } from "./Feed.js";
 import { asItems } from "./grouping.js";
 import { editMessage, removeMessage } from "./messages.js";
@@ -34,8 +35,8 @@ export function Chat({ space, actions: spaceActions, strip }) {
   const entries = useStore(outbox, (current) => current.entries);
   const { items: members } = useMembers(space.id);
   const sub = useStore(freshness, (current) => subtitle(freshOf(current), space));
-  const isOffline = useStore(freshness, (current) => current.lostSince !== null);
-  const [editing, setEditing] = useState(null);
+  const waitsFor = useStore(freshness, (current) => (canWrite(current) ? null : current.lostSince === null ? "primary" : "line"));
+  const [editing, setEditing] = useEdit(space.id);
   const [removing, setRemoving] = useState(null);
   const [composerKey, setComposerKey] = useState(0);
   const field = useRef(null);
@@ -75,10 +76,10 @@ export function Chat({ space, actions: spaceActions, strip }) {
             ${skeleton && html`<${ChatSkeleton} />`}
             ${isEmpty && !skeleton && html`<${ChatEmpty} space=${space} write=${() => field.current?.focus()} invite=${spaceActions.invite} />`}
           </div></div>`}
-      <${Composer} key=${`${editing?.id ?? "new"} ${composerKey}`} space=${space} members=${members} fieldRef=${field}
+      <${Composer} key=${`${editing?.message.id ?? "new"} ${composerKey}`} space=${space} members=${members} fieldRef=${field}
         mention=${{ myId: my.id, mayMentionAll: isOrganiser(space.role) }} editing=${editing} draft=${readDraft(space.id)}
-        onDraft=${(text) => keepDraft(space.id, text)} send=${actions.send} save=${actions.save} leaveEditing=${actions.leaveEditing}
-        editLast=${actions.editLast} isOffline=${isOffline} />
+        onText=${(text) => (editing ? setEditing({ ...editing, text }) : keepDraft(space.id, text))} send=${actions.send} save=${actions.save} leaveEditing=${actions.leaveEditing}
+        editLast=${actions.editLast} waitsFor=${waitsFor} />
     </div>
     ${removing && html`
       <${ConfirmDialog} title="Remove this message?" verb="Remove" busyVerb="Removing…" act=${() => removeMessage(removing)}
@@ -86,6 +87,19 @@ export function Chat({ space, actions: spaceActions, strip }) {
         <p>It goes for everybody in ${space.name}. “Message removed” stays in its place.</p>
       <//>`}`;
 }
+
+/** The message that is edited: `{message, version, text}`, kept on the device until it is saved or left. */
+function useEdit(spaceId) {
+  const [edit, setEdit] = useState(() => readEdit(spaceId));
+  const put = (next) => {
+    keepEdit(spaceId, next && { ...next, isNew: false }); // taken up again it does not take the focus
+    setEdit(next);
+  };
+  return [edit, put];
+}
+
+const editOf = ({ id, space_id: spaceId, content, created_at: createdAt, version }, text = content) =>
+  ({ message: { id, space_id: spaceId, content, created_at: createdAt }, version, text, isNew: true });
 
 /** One object for the whole life of the chat, so that messages need not be drawn again when it changes. */
 function useChatActions({ room, state, space, my, setEditing, setRemoving, setComposerKey, field, editing }) {
@@ -98,13 +112,13 @@ function useChatActions({ room, state, space, my, setEditing, setRemoving, setCo
   const edit = (message, event) => {
     if (message.author.id !== my.id || message.deleted_at || message.state) return false;
     event?.preventDefault();
-    setEditing(message);
+    setEditing(editOf(message));
     return true;
   };
   return Object.assign(actions, {
     edit,
     leaveEditing,
-    editingId: editing?.id,
+    editingId: editing?.message.id,
     mayRemoveAll: isOrganiser(space.role),
     lastSentId: state.lastSentId === state.messages.at(-1)?.id ? state.lastSentId : null,
     goToNewest: () => room.goToNewest(),
@@ -115,9 +129,11 @@ function useChatActions({ room, state, space, my, setEditing, setRemoving, setCo
     },
     async save(text) {
       try {
-        if (text !== editing.content) await editMessage(state.messages.find((message) => message.id === editing.id) ?? editing, text);
+        if (text !== editing.message.content) await editMessage(editing.message, editing.version, text);
       } catch (error) {
-        return explain(error);
+        if (error.code !== "STALE_VERSION" || !error.current) return explain(error);
+        setEditing(editOf(error.current, text)); // seen now: saving again is a decision
+        return "You changed this message somewhere else meanwhile; the chat shows how it reads now. Yours is kept here. Save again to replace it.";
       }
       announce("Saved");
       leaveEditing();
@@ -132,22 +148,18 @@ function useChatActions({ room, state, space, my, setEditing, setRemoving, setCo
       field.current?.focus();
     },
     async copy(message) {
-      try {
-        await navigator.clipboard.writeText(message.content);
-        toast("Text copied");
-      } catch {
-        toast("The browser does not allow copying here", { icon: "circle-alert" });
-      }
+      if (await copyText(message.content)) toast("Text copied");
+      else toast("The browser does not allow copying here", { icon: "circle-alert" });
     },
     sendAgain: (message) => sendAgain(message.key),
     takeBack(message) {
-      const text = takeBack(message.key);
-      if (text === null) return;
+      const taken = takeBack(message.key);
+      if (taken === null) return;
       const draft = readDraft(space.id);
-      keepDraft(space.id, draft ? `${draft}\n${text}` : text);
-      setEditing(null);
+      keepDraft(space.id, draft ? `${draft}\n${taken.content}` : taken.content);
       setComposerKey((count) => count + 1);
-      announce("Taken back. The text is in the field again.");
+      if (taken.isUnsure) toast("The text is in the field again. A first try may have arrived; sent unchanged, it is kept once.", { icon: "circle-alert" });
+      else announce("Taken back. The text is in the field again.");
       focusSoon();
     },
   });

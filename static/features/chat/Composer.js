@@ -11,13 +11,18 @@ import { matching, mentionAt, withMention } from "./mentions.js";
 const LONGEST = 8000;
 const COUNT_FROM = 7600;
 const SHELF = "mention-shelf";
+const KEPT = {
+  line: "Write. It is kept here and sent when you are back.",
+  primary: "Write. It is kept here and sent when the primary is back.",
+};
 
 /**
- * Where messages are written and edited. `draft` is the text to start from; `onDraft(text)` keeps it. While `editing` a
- * message its text is here and the draft waits. `send(text)` and `save(text)` may be called with trimmed text only.
+ * Where messages are written and edited. `draft` is the text to start from; while `editing` a message its text is here and
+ * the draft waits. `onText(text)` keeps either. `send(text)` and `save(text)` get trimmed text. `waitsFor` is why nothing
+ * goes out just now: "line", "primary" or null.
  */
-export function Composer({ space, members, mention, editing, draft, onDraft, send, save, leaveEditing, editLast, isOffline, fieldRef }) {
-  const [text, setText] = useState(editing?.content ?? draft);
+export function Composer({ space, members, mention, editing, draft, onText, send, save, leaveEditing, editLast, waitsFor, fieldRef }) {
+  const [text, setText] = useState(editing?.text ?? draft);
   const [caret, setCaret] = useState(0);
   const [chosen, setChosen] = useState(0);
   const [closedAt, setClosedAt] = useState(null); // where Esc closed the shelf
@@ -46,13 +51,13 @@ export function Composer({ space, members, mention, editing, draft, onDraft, sen
   });
   useLayoutEffect(() => fitHeight(field.current), [text]);
   useEffect(() => {
-    if (editing) placeCaret(editing.content.length);
+    if (editing?.isNew) placeCaret(editing.text.length);
   }, []);
 
   function put(next) {
     setText(next);
     setProblem(null);
-    if (!editing) onDraft(next);
+    onText(next);
   }
   function placeCaret(at) {
     caretToPut.current = at;
@@ -116,12 +121,12 @@ export function Composer({ space, members, mention, editing, draft, onDraft, sen
   return html`
     <div class="composer" data-editing=${editing ? "" : undefined}>
       ${editing && html`
-        <div class="composer-edit"><${Icon} name="pen-line" small /><span>Editing your message of ${clock(editing.created_at)}</span>
+        <div class="composer-edit"><${Icon} name="pen-line" small /><span>Editing your message of ${clock(editing.message.created_at)}</span>
           <${IconButton} icon="x" small label="Leave editing" onClick=${leaveEditing} /></div>`}
       ${isShelfOpen && html`<${MentionShelf} id=${SHELF} options=${options} chosen=${pick} pick=${choose} />`}
       <label class="sr" for="composer-text">${editing ? "Your message" : `Message to ${space.name}`}</label>
       <textarea class="input-area" id="composer-text" rows="1" dir="auto" value=${text}
-        placeholder=${isOffline ? "Write. It is kept here and sent when you are back." : `Write to ${space.name}`}
+        placeholder=${KEPT[waitsFor] ?? `Write to ${space.name}`}
         ref=${(element) => {
           if (!element) return; // going: the next composer may be here already
           field.current = element;

@@ -27,6 +27,18 @@ export class Message extends Component {
     const mine = new Set([String(my.id), "all"]);
     for (const mention of this.text?.querySelectorAll(".mention") ?? []) mention.classList.toggle("mention-you", mine.has(mention.dataset.user));
     for (const box of this.text?.querySelectorAll("pre, table") ?? []) if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+    this.rankHeadings();
+  }
+
+  /** Below the page's own heading, whatever rank they were typed with, and without a gap between ranks. */
+  rankHeadings() {
+    const headings = [...(this.text?.querySelectorAll("h1, h2, h3, h4, h5, h6") ?? [])];
+    const highest = Math.min(...headings.map((heading) => Number(heading.tagName[1])));
+    let rank = 1;
+    for (const heading of headings) {
+      rank = Math.min(Number(heading.tagName[1]) - highest + 2, rank + 1);
+      heading.ariaLevel = String(rank);
+    }
   }
 
   render({ message, name, my, isMine, isSent, isEditing, actions, mayRemove }) {

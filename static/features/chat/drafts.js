@@ -1,4 +1,4 @@
-/** What was typed and not sent, per person and space. A draft on the device is not an error. */
+/** What was typed and not sent or saved, per person and space. A draft on the device is not an error. */
 
 import { readStored, writeStored } from "../../lib/storage.js";
 import { me } from "../accounts/session.js";
@@ -12,4 +12,24 @@ export const readDraft = (spaceId) => drafts.get(keyOf(spaceId)) ?? readStored(k
 export function keepDraft(spaceId, text) {
   drafts.set(keyOf(spaceId), text);
   writeStored(keyOf(spaceId), text || undefined);
+}
+
+/* A message being edited: `{message, version, text}`, the version being the one whose text was changed. */
+
+const editKeyOf = (spaceId) => `gs.edit.${me()?.id}.${spaceId}`;
+
+export const readEdit = (spaceId) => drafts.get(editKeyOf(spaceId)) ?? readStored(editKeyOf(spaceId), null);
+
+/** Keep what an edit has come to; null when it is over. */
+export function keepEdit(spaceId, edit) {
+  drafts.set(editKeyOf(spaceId), edit);
+  writeStored(editKeyOf(spaceId), edit ?? undefined);
+}
+
+/** Forget what was typed in a space that is gone for us. Gives the texts. */
+export function takeDrafts(spaceId) {
+  const texts = [readDraft(spaceId), readEdit(spaceId)?.text].filter(Boolean);
+  keepDraft(spaceId, "");
+  keepEdit(spaceId, null);
+  return texts;
 }

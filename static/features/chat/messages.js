@@ -3,9 +3,10 @@
 import { api } from "../../lib/api.js";
 import { openedRoom } from "./room.js";
 
-export async function editMessage(message, content) {
+/** Change a text. Refused (STALE_VERSION, with the message as it is now) when `version` is not the newest. */
+export async function editMessage(message, version, content) {
   try {
-    const edited = await api.patch(`/messages/${message.id}`, { content }, { version: message.version });
+    const edited = await api.patch(`/messages/${message.id}`, { content }, { version });
     openedRoom(message.space_id)?.replace(edited);
   } catch (error) {
     if (error.code === "STALE_VERSION" && error.current) openedRoom(message.space_id)?.replace(error.current);

@@ -7,9 +7,9 @@ import { api } from "../../lib/api.js";
 import { createStore } from "../../lib/store.js";
 import { me } from "../accounts/session.js";
 import { markReadHere, spaceById } from "../spaces/spaces.js";
+import { growAtEnd, growBelow, merge, MOST_SHOWN, placeOf, withArrivals } from "./window.js";
 
 const PAGE = 50;
-const MOST_SHOWN = 400; // beyond it the far end of the window is let go
 const KEPT_WHEN_LEFT = 100;
 const READ_AFTER_MS = 300;
 
@@ -34,9 +34,9 @@ export function reloadRooms() {
   }
 }
 
-/** The line is back: what could not be loaded is loaded now. */
-export function retryRooms() {
-  for (const room of rooms.values()) if (room.isOpen() && room.store.get().status === "error") room.open();
+/** Writing is possible again: tell the server what it could not be told was read. */
+export function resendReads() {
+  for (const room of rooms.values()) room.tellRead();
 }
 
 /**
@@ -53,6 +53,7 @@ function createRoom(spaceId) {
   let isAtEnd = true;
   let isPlaced = false; // the page was told where to scroll; until then its end means nothing
   let readTimer = 0;
+  let untoldRead = 0; // the message up to which the server does not know yet that we read
   let loadNumber = 0;
   let arrivals = null; // what the stream brought while a window was loading
 
@@ -72,7 +73,7 @@ function createRoom(spaceId) {
     loadNumber += 1;
     const number = loadNumber;
     arrivals = [];
-    if (state().messages.length === 0) store.set({ status: "loading", error: null });
+    if (state().messages.length === 0 && state().status !== "error") store.set({ status: "loading", error: null });
     try {
       const page = await api.get(path + placeOf(around));
       if (number !== loadNumber) return;
@@ -97,6 +98,7 @@ function createRoom(spaceId) {
     isOpen = true;
     isAtEnd = true;
     isPlaced = false;
+    tellRead();
     drawLine();
     if (state().hasNewer) store.set({ messages: [], hasNewer: false, status: "idle" });
     const what = state().line ? "line" : "end";
@@ -107,7 +109,7 @@ function createRoom(spaceId) {
   /** Leave: the unread line goes, and a long window is cut to its end. */
   function close() {
     isOpen = false;
-    clearTimeout(readTimer);
+    tellRead();
     const { messages, hasOlder, hasNewer } = state();
     const isLong = messages.length > KEPT_WHEN_LEFT && !hasNewer;
     store.set({ line: null, goTo: null, below: 0, isAway: false, ...(isLong ? { messages: messages.slice(-KEPT_WHEN_LEFT), hasOlder: true } : { hasOlder }) });
@@ -124,7 +126,7 @@ function createRoom(spaceId) {
   async function loadOlder() {
     const { messages, hasOlder, loading, status } = state();
     if (!hasOlder || loading || status !== "ready" || messages.length === 0) return;
-    store.set({ loading: "older", olderError: null });
+    store.set({ loading: "older" });
     const number = loadNumber;
     try {
       const page = await api.get(`${path}&before=${messages[0].id}`);
@@ -132,7 +134,7 @@ function createRoom(spaceId) {
       const joined = merge(page.items, state().messages);
       const isLong = joined.length > MOST_SHOWN;
       store.set({
-        loading: null, hasOlder: page.next !== null, messages: isLong ? joined.slice(0, MOST_SHOWN) : joined,
+        loading: null, olderError: null, hasOlder: page.next !== null, messages: isLong ? joined.slice(0, MOST_SHOWN) : joined,
         hasNewer: state().hasNewer || isLong,
       });
     } catch (error) {
@@ -191,7 +193,7 @@ function createRoom(spaceId) {
     if (messages.length && message.id < messages[0].id) return undefined;
     const isAway = !isOpen || !isAtEnd || document.hidden;
     const { line } = state();
-    const patch = { messages: merge(messages, [message]) };
+    const patch = isOpen && !isAtEnd && !isMine ? growBelow(messages, message) : growAtEnd(messages, message);
     if (!isMine && isAway && isOpen && !line) patch.line = { afterId: message.id - 1, since: null, count: 1 };
     else if (!isMine && isAway && line) patch.line = { ...line, count: line.count + 1 };
     if (!isMine && isOpen && !isAtEnd) patch.below = state().below + 1;
@@ -230,15 +232,20 @@ function createRoom(spaceId) {
     if (!isOpen || !isPlaced || !isAtEnd || document.hidden || !last || !space || state().hasNewer) return;
     if (last.id <= (space.last_read_message_id ?? 0) && space.unread_count === 0) return;
     markReadHere(spaceId, last.id);
+    untoldRead = last.id;
     clearTimeout(readTimer);
-    readTimer = setTimeout(sendRead, READ_AFTER_MS, last.id);
+    readTimer = setTimeout(tellRead, READ_AFTER_MS);
   }
 
-  async function sendRead(messageId) {
+  async function tellRead() {
+    clearTimeout(readTimer);
+    const messageId = untoldRead;
+    if (messageId === 0) return;
     try {
       await api.put(`/spaces/${spaceId}/read`, { message_id: messageId });
+      if (untoldRead === messageId) untoldRead = 0;
     } catch {
-      // the next message that is read tells it again
+      // told again when writing is possible, when the space is opened or left, and with the next message that is read
     }
   }
 
@@ -257,30 +264,8 @@ function createRoom(spaceId) {
   }
 
   return {
-    store, open, close, load, reload, loadOlder, loadNewer, goToNewest, goToFirstUnread, add, addSent, replace, seeEnd, markRead,
+    store, open, close, load, reload, loadOlder, loadNewer, goToNewest, goToFirstUnread, add, addSent, replace, seeEnd, markRead, tellRead,
     isOpen: () => isOpen,
     isReadNow: () => isOpen && isAtEnd && !document.hidden,
   };
-}
-
-/** The query for a window: the newest messages, the first ones (around 0), or those around a message. */
-function placeOf(around) {
-  if (around === null) return "";
-  return around === 0 ? "&after=0" : `&around=${around}`;
-}
-
-/** A loaded page with what arrived meanwhile: newer versions of its messages, and new ones if it reaches the end. */
-function withArrivals(items, arrivals, hasNewer) {
-  const versions = new Map(items.map((message) => [message.id, message.version]));
-  const last = items.at(-1)?.id ?? 0;
-  const fitting = arrivals.filter(({ id, version }) => (versions.has(id) ? version > versions.get(id) : !hasNewer && id > last));
-  return merge(items, fitting);
-}
-
-/** Join two runs of messages, ascending by id, each message once; the later run wins. */
-function merge(earlier, later) {
-  const byId = new Map();
-  for (const message of earlier) byId.set(message.id, message);
-  for (const message of later) byId.set(message.id, message);
-  return [...byId.values()].sort((a, b) => a.id - b.id);
 }

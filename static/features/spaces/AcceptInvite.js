@@ -11,7 +11,7 @@ import { usePaneHeading } from "../../ui/usePaneHeading.js";
 import { Door } from "../accounts/Door.js";
 import { session, takeWishToJoin } from "../accounts/session.js";
 import { InviteCard, useInvite } from "./InviteCard.js";
-import { putSpace } from "./spaces.js";
+import { loadSpaces, putSpace, useSpace } from "./spaces.js";
 
 /** The page behind an invite link. Signed out it leads through the door, where "Sign in and join" is the consent. */
 export function AcceptInvite({ code }) {
@@ -19,6 +19,10 @@ export function AcceptInvite({ code }) {
   const isIn = useStore(session, (state) => state.status === "in");
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState(null);
+  const known = useSpace(preview?.space.id); // only the spaces we are in are known here
+  useEffect(() => {
+    if (isIn) loadSpaces();
+  }, [isIn]);
   const heading = usePaneHeading(preview ? `Join ${preview.space.name}` : "Invite");
 
   const join = async () => {
@@ -40,6 +44,7 @@ export function AcceptInvite({ code }) {
 
   if (error) return html`<${Door}><${Refused} error=${error} retry=${retry} heading=${heading} /><//>`;
   if (!preview) return html`<${Door}><p class="sr" role="status">Looking up the invite</p><//>`;
+  if (known && !busy) return html`<${Door}><${AlreadyIn} space=${known} heading=${heading} /><//>`;
   const link = encodeURIComponent(code);
   return html`
     <${Door}>
@@ -52,6 +57,14 @@ export function AcceptInvite({ code }) {
         : html`
           <a class="btn btn-primary btn-wide" href=${`/sign-up?invite=${link}`}>Make an account and join</a>
           <a class="btn btn-line btn-wide" href=${`/sign-in?invite=${link}`}>Sign in and join</a>`}
+    <//>`;
+}
+
+function AlreadyIn({ space, heading }) {
+  return html`
+    <${Empty} drawing="talk" heading="h1" headingRef=${heading} title=${`You are in ${space.name} already`}
+      actions=${html`<a class="btn btn-primary" href=${`/spaces/${space.id}`}>Open ${space.name}</a>`}>
+      This invite leads to a space that you belong to. Send it on to somebody who does not yet.
     <//>`;
 }
 

@@ -1,5 +1,6 @@
 import { html, useEffect, useRef, useState } from "../../vendor/preact.js";
 import { announce } from "../../lib/announce.js";
+import { copyText } from "../../lib/clipboard.js";
 import { Button } from "../../ui/Button.js";
 
 const SHOWN_MS = 3000;
@@ -27,16 +28,4 @@ export function CopyLink({ link, label, primary = false, focus = false }) {
       <${Button} kind=${primary ? "primary" : ""} icon=${copied ? "check" : "copy"} onClick=${copy}>
         ${copied ? "Copied" : "Copy"}<//>
     </div>`;
-}
-
-/** Copy a text; `field` holds it, for browsers and plain-http pages without the clipboard interface. */
-async function copyText(text, field) {
-  try {
-    await navigator.clipboard.writeText(text);
-    return true;
-  } catch {
-    field.focus();
-    field.select();
-    return document.execCommand("copy");
-  }
 }

@@ -1,10 +1,11 @@
 import { html, useRef, useState } from "../../vendor/preact.js";
 import { newKey } from "../../lib/api.js";
-import { explain, fieldProblem } from "../../lib/problems.js";
+import { explain, fieldProblem, isPrimaryAway } from "../../lib/problems.js";
 import { navigate } from "../../lib/router.js";
 import { Button } from "../../ui/Button.js";
 import { Dialog } from "../../ui/Dialog.js";
 import { FieldError } from "../../ui/Field.js";
+import { NotNow, useNotNow } from "../../ui/NotNow.js";
 import { freshSpace, SpaceForm } from "./SpaceForm.js";
 import { createSpace } from "./spaces.js";
 
@@ -14,6 +15,7 @@ export function CreateSpace({ onClose }) {
   const [problems, setProblems] = useState({});
   const [busy, setBusy] = useState(false);
   const attempt = useRef({ key: newKey(), body: "" });
+  const notNow = useNotNow();
 
   const put = (field) => (value) => {
     setValues((before) => ({ ...before, [field]: value }));
@@ -21,6 +23,7 @@ export function CreateSpace({ onClose }) {
   };
   const submit = async (event) => {
     event.preventDefault();
+    if (notNow) return;
     if (!values.name.trim()) {
       setProblems({ name: "Give the space a name." });
       event.currentTarget.elements.name.focus();
@@ -39,7 +42,7 @@ export function CreateSpace({ onClose }) {
     } catch (error) {
       setBusy(false);
       const name = fieldProblem(error, "name");
-      setProblems(name ? { name } : { form: explain(error) });
+      setProblems(name ? { name } : { form: isPrimaryAway(error) ? null : explain(error) });
     }
   };
 
@@ -48,9 +51,10 @@ export function CreateSpace({ onClose }) {
       <form class="form" onSubmit=${submit} novalidate>
         <${SpaceForm} values=${values} put=${put} problems=${problems} focusName />
         ${problems.form && html`<${FieldError} text=${problems.form} role="alert" />`}
+        <${NotNow} />
         <div class="dialog-foot">
           <${Button} onClick=${onClose}>Cancel<//>
-          <${Button} kind="primary" type="submit" busy=${busy && "Making the space…"}>Make the space<//>
+          <${Button} kind="primary" type="submit" busy=${busy && "Making the space…"} disabledBecause=${notNow}>Make the space<//>
         </div>
       </form>
     <//>`;

@@ -10,7 +10,7 @@ import { usePaneHeading } from "../../ui/usePaneHeading.js";
 import { InviteLinkField } from "./InviteLinkField.js";
 import { NewsCard } from "./NewsCard.js";
 import { SpaceRow } from "./SpaceRow.js";
-import { loadSpaces, spaces } from "./spaces.js";
+import { byActivity, loadSpaces, spaces } from "./spaces.js";
 
 /** Home: one sentence that answers "what needs me?", then the spaces with news, then the others. */
 export function Home({ newSpace }) {
@@ -18,7 +18,8 @@ export function Home({ newSpace }) {
   const heading = usePaneHeading("Home");
   const showSkeleton = useSkeleton(status === "loading" || status === "idle");
   const news = items.filter((space) => space.unread_count > 0).sort(byUrgency);
-  const quiet = items.filter((space) => space.unread_count === 0);
+  const quiet = byActivity(items.filter((space) => space.unread_count === 0));
+  const make = html`<${Button} small icon="plus" onClick=${newSpace}>New space<//>`;
 
   return html`
     <div class="scroll"><div class="wrap">
@@ -28,17 +29,17 @@ export function Home({ newSpace }) {
       ${showSkeleton && html`<div class="sect"><${RowsSkeleton} label="Loading your spaces" /></div>`}
       ${status === "ready" && !showSkeleton && (items.length === 0 ? html`<${First} newSpace=${newSpace} />` : html`
         ${news.length > 0 && html`<${NewsCard} space=${news[0]} />`}
-        <${SpaceList} id="home-news" title=${news.length > 1 ? "More spaces with news" : ""} items=${news.slice(1)} />
-        <${SpaceList} id="home-quiet" title=${news.length ? "All read" : "Your spaces"} items=${quiet} />
-        <p class="gap"><${Button} icon="plus" onClick=${newSpace}>New space<//></p>`)}
+        <${SpaceList} id="home-news" title="More spaces with news" items=${news.slice(1)} action=${quiet.length === 0 && make} />
+        <${SpaceList} id="home-quiet" title=${news.length ? "All read" : "Your spaces"} items=${quiet} action=${make} />
+        ${items.length === 1 && news.length === 1 && html`<p class="gap">${make}</p>`}`)}
     </div></div>`;
 }
 
-function SpaceList({ id, title, items }) {
+function SpaceList({ id, title, items, action }) {
   if (items.length === 0) return null;
   return html`
     <section class="sect sect-seals" aria-labelledby=${id}>
-      <div class="sect-head"><h2 id=${id}>${title}</h2></div>
+      <div class="sect-head"><h2 id=${id}>${title}</h2>${action && html`<span class="end">${action}</span>`}</div>
       ${items.map((space) => html`<${SpaceRow} key=${space.id} space=${space} />`)}
     </section>`;
 }

@@ -11,7 +11,7 @@ export function useInvite(code) {
   useEffect(() => {
     if (!code) return undefined;
     let current = true;
-    setState({ preview: null, error: null });
+    if (attempt === 0) setState({ preview: null, error: null });
     api.get(`/invites/${encodeURIComponent(code)}`, { quiet401: true }).then(
       (preview) => current && setState({ preview, error: null }),
       (error) => current && setState({ preview: null, error }),

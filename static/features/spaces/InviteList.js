@@ -3,6 +3,7 @@ import { explain } from "../../lib/problems.js";
 import { shortTime } from "../../lib/time.js";
 import { plural } from "../../lib/words.js";
 import { Button } from "../../ui/Button.js";
+import { rememberFocus } from "../../ui/focus.js";
 import { LoadError } from "../../ui/LoadError.js";
 import { toast } from "../../ui/toasts.js";
 import { CopyLink } from "./CopyLink.js";
@@ -12,21 +13,23 @@ import { roleWord } from "./spaces.js";
 /** The open invite links of a space. `made` counts up when another one was made. */
 export function InviteList({ space, made }) {
   const [state, setState] = useState({ items: null, error: null });
-  const load = () => listInvites(space.id).then((items) => setState({ items, error: null }), (error) => setState({ items: null, error }));
+  const load = () => listInvites(space.id).then((items) => setState({ items, error: null }), (error) => setState((before) => ({ ...before, error })));
   useEffect(() => {
     load();
   }, [space.id, made]);
   const revoke = async (invite) => {
+    const giveBack = rememberFocus();
     try {
       await revokeInvite(space.id, invite.code);
       setState((before) => ({ ...before, items: before.items.filter((other) => other.code !== invite.code) }));
       toast("The link does not work any more");
+      setTimeout(giveBack);
     } catch (error) {
       toast(explain(error), { icon: "circle-alert" });
     }
   };
 
-  if (state.error) return html`<${LoadError} what="The invite links" error=${state.error} retry=${load} />`;
+  if (state.error && !state.items) return html`<${LoadError} what="The invite links" error=${state.error} retry=${load} />`;
   if (!state.items) return null;
   if (state.items.length === 0) return html`<p class="ink-2">No open links. Make one when somebody should join.</p>`;
   return html`<ul class="invites">${state.items.map((invite) => html`

@@ -1,10 +1,11 @@
 import { html, useRef, useState } from "../../vendor/preact.js";
 import { announce } from "../../lib/announce.js";
 import { newKey } from "../../lib/api.js";
-import { explain } from "../../lib/problems.js";
+import { explain, isPrimaryAway } from "../../lib/problems.js";
 import { Button } from "../../ui/Button.js";
 import { Dialog } from "../../ui/Dialog.js";
 import { FieldError } from "../../ui/Field.js";
+import { NotNow, useNotNow } from "../../ui/NotNow.js";
 import { Segments } from "../../ui/Segments.js";
 import { SelectField } from "../../ui/TextField.js";
 import { CopyLink } from "./CopyLink.js";
@@ -19,10 +20,12 @@ export function InvitePanel({ space, onClose, onMade }) {
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState(null);
   const attempt = useRef({ key: newKey(), choice });
+  const notNow = useNotNow();
 
   const put = (field) => (value) => setChoice((before) => ({ ...before, [field]: value }));
   const make = async (event) => {
     event.preventDefault();
+    if (notNow) return;
     if (attempt.current.choice !== choice) attempt.current = { key: newKey(), choice };
     setBusy(true);
     setProblem(null);
@@ -32,7 +35,7 @@ export function InvitePanel({ space, onClose, onMade }) {
       announce("The link is made");
       onMade?.(made);
     } catch (error) {
-      setProblem(explain(error));
+      setProblem(isPrimaryAway(error) ? null : explain(error));
     }
     setBusy(false);
   };
@@ -55,9 +58,10 @@ export function InvitePanel({ space, onClose, onMade }) {
               <${SelectField} label="How many may use it" value=${choice.uses} onChange=${put("uses")} options=${USES} />
             </div>
             ${problem && html`<${FieldError} text=${problem} role="alert" />`}
+            <${NotNow} />
             <div class="dialog-foot">
               <${Button} onClick=${onClose}>Cancel<//>
-              <${Button} kind="primary" type="submit" icon="link" busy=${busy && "Making the link…"} data-autofocus="">Make the link<//>
+              <${Button} kind="primary" type="submit" icon="link" busy=${busy && "Making the link…"} disabledBecause=${notNow} data-autofocus="">Make the link<//>
             </div>
           </form>`}
     <//>`;

@@ -23,17 +23,16 @@ export function MembersPanel({ space, invite, closer }) {
         ${isOrganiser(space.role) && html`<${IconButton} small smallIcon=${false} icon="user-plus" label="Invite people" onClick=${invite} />`}
       </div>
       ${error && html`<${LoadError} what="The members" error=${error} retry=${() => loadMembers(space.id)} />`}
-      ${skeleton && html`<div class="inset"><${RowsSkeleton} label="Loading the members" rows=${3} /></div>`}
-      <ul>${items.slice(0, SHOWN).map(({ user, role }) => html`
+      ${skeleton ? html`<div class="inset"><${RowsSkeleton} label="Loading the members" rows=${3} /></div>` : html`<ul>${items.slice(0, SHOWN).map(({ user, role }) => html`
         <li class="person" key=${user.id}><${Avatar} user=${user} size="s" /><span class="clip">${user.name}</span>
           ${role !== "member" && html`<span class="role end">${roleWord(role)}</span>`}</li>`)}
-      </ul>
-      ${rest.length > 0 && html`
+      </ul>`}
+      ${rest.length > 0 && !skeleton && html`
         <a class="person person-link" href=${`/spaces/${space.id}/people`} onClick=${closer}>
           <span class="avatars">${rest.slice(0, FACES).map(({ user }) => html`<${Avatar} user=${user} size="s" />`)}</span>
           <span class="role">and ${rest.length} more</span>
         </a>`}
-      ${status === "ready" && rest.length === 0 && html`
+      ${status === "ready" && !skeleton && rest.length === 0 && html`
         <a class="aside-more sm" href=${`/spaces/${space.id}/people`} onClick=${closer}>${isOrganiser(space.role) ? "Roles and invites" : "All members"}</a>`}
     </section>`;
 }

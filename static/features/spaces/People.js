@@ -35,15 +35,15 @@ export function People({ space, actions, strip, invitesMade }) {
         <input class="input people-filter" type="search" placeholder="Find a member" aria-label="Find a member" value=${filter}
           onInput=${(event) => setFilter(event.currentTarget.value)} />`}
       ${error && html`<${LoadError} what="The members" error=${error} retry=${() => loadMembers(space.id)} />`}
-      ${skeleton && html`<${RowsSkeleton} label="Loading the members" />`}
-      <ul class="people" aria-label="Members">
-        ${shown.map((member) => html`
-          <${MemberRow} key=${member.user.id} space=${space} member=${member} isMe=${member.user.id === me().id} owners=${owners} actions=${actions} />`)}
-      </ul>
+      ${skeleton ? html`<${RowsSkeleton} label="Loading the members" />` : html`
+        <ul class="people" aria-label="Members">
+          ${shown.map((member) => html`
+            <${MemberRow} key=${member.user.id} space=${space} member=${member} isMe=${member.user.id === me().id} owners=${owners} actions=${actions} />`)}
+        </ul>`}
       ${wanted && shown.length === 0 && html`<p class="ink-2" role="status">Nobody here is called “${filter.trim()}”.</p>`}
       ${mayInvite && html`
         <section class="sect" aria-labelledby="people-links">
-          <div class="sect-head"><h2 id="people-links">Invite links</h2></div>
+          <div class="sect-head"><h2 id="people-links" tabindex="-1">Invite links</h2></div>
           <${InviteList} space=${space} made=${invitesMade} />
         </section>`}
     </div></div>`;

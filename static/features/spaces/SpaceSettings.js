@@ -1,10 +1,11 @@
 import { html, useState } from "../../vendor/preact.js";
-import { explain, fieldProblem } from "../../lib/problems.js";
+import { explain, fieldProblem, isPrimaryAway } from "../../lib/problems.js";
 import { navigate } from "../../lib/router.js";
 import { Button } from "../../ui/Button.js";
 import { ConfirmDialog } from "../../ui/ConfirmDialog.js";
 import { FieldError } from "../../ui/Field.js";
 import { Head } from "../../ui/Head.js";
+import { NotNow, useNotNow } from "../../ui/NotNow.js";
 import { Segments } from "../../ui/Segments.js";
 import { toast } from "../../ui/toasts.js";
 import { SpaceForm } from "./SpaceForm.js";
@@ -21,12 +22,15 @@ export function SpaceSettings({ space, actions, strip }) {
   const [busy, setBusy] = useState(false);
   const changed = FIELDS.filter((field) => values[field] !== shownValues(space)[field]);
 
+  const notNow = useNotNow();
+
   const put = (field) => (value) => {
     setValues((before) => ({ ...before, [field]: value }));
     setProblems((before) => ({ ...before, [field]: null, form: null }));
   };
   const save = async (event) => {
     event.preventDefault();
+    if (notNow) return undefined;
     if (!values.name.trim()) return setProblems({ name: "Give the space a name." });
     setBusy(true);
     try {
@@ -36,7 +40,7 @@ export function SpaceSettings({ space, actions, strip }) {
       if (error.code === "STALE_VERSION" && error.current) putSpace(error.current);
       const name = fieldProblem(error, "name");
       const emoji = fieldProblem(error, "emoji");
-      setProblems(name || emoji ? { name, emoji } : { form: explain(error) });
+      setProblems(name || emoji ? { name, emoji } : { form: isPrimaryAway(error) ? null : explain(error) });
     }
     setBusy(false);
     return undefined;
@@ -54,7 +58,8 @@ export function SpaceSettings({ space, actions, strip }) {
           <div class="field"><span class="legend">Wall behind the chat</span>
             <${Segments} label="Wall behind the chat" value=${values.wallpaper} onChange=${put("wallpaper")} options=${WALLS} /></div>
           ${problems.form && html`<${FieldError} text=${problems.form} role="alert" />`}
-          <p><${Button} kind="primary" type="submit" busy=${busy && "Saving…"} disabledBecause=${changed.length ? null : "Nothing is changed"}>Save<//></p>
+          ${changed.length > 0 && html`<${NotNow} />`}
+          <p><${Button} kind="primary" type="submit" busy=${busy && "Saving…"} disabledBecause=${notNow ?? (changed.length ? null : "Nothing is changed")}>Save<//></p>
         </form>` : html`<p class="ink-2">Organisers change the name, sign and light of this space.</p>`}
       ${space.role === "owner" && html`<${Danger} space=${space} />`}
     </div></div>`;

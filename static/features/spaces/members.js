@@ -9,15 +9,17 @@ const NONE = { status: "idle", items: [], error: null };
 const RANK = { owner: 0, admin: 1, member: 2 };
 
 const members = createStore({ bySpace: new Map() });
+const loading = new Set(); // by space, what is asked for just now
 
 /** `{status, items: [{user, role, joined_at}], error}`; owners first, then organisers, then by name. */
 export const useMembers = (spaceId) => useStore(members, (state) => state.bySpace.get(spaceId) ?? NONE);
 export const membersOf = (spaceId) => members.get().bySpace.get(spaceId)?.items ?? [];
 
 export async function loadMembers(spaceId) {
+  if (loading.has(spaceId)) return;
+  loading.add(spaceId);
   const known = members.get().bySpace.get(spaceId);
-  if (known?.status === "loading") return;
-  put(spaceId, known?.status === "ready" ? known : { status: "loading", items: known?.items ?? [], error: null });
+  if (!known) put(spaceId, { ...NONE, status: "loading" });
   try {
     const items = [];
     let cursor = "";
@@ -30,6 +32,8 @@ export async function loadMembers(spaceId) {
     put(spaceId, { status: "ready", items: sorted(items), error: null });
   } catch (error) {
     put(spaceId, { status: "error", items: known?.items ?? [], error });
+  } finally {
+    loading.delete(spaceId);
   }
 }
 
@@ -65,11 +69,6 @@ export function forgetMembers() {
 /** Load again whatever was loaded: the stream could not tell what changed. */
 export function reloadMembers() {
   for (const spaceId of members.get().bySpace.keys()) loadMembers(spaceId);
-}
-
-/** The line is back: what could not be loaded is loaded now. */
-export function retryMembers() {
-  for (const [spaceId, { status }] of members.get().bySpace) if (status === "error") loadMembers(spaceId);
 }
 
 function put(spaceId, state) {

@@ -9,6 +9,7 @@ import { me } from "../accounts/session.js";
 
 const PAGE = 200;
 const RECOUNT_MS = 400;
+const RECOUNT_AGAIN_MS = 5_000;
 
 /** `status` is "idle", "loading", "ready" or "error"; each item also carries `countedSeq`. `seq` is where live events begin. */
 export const spaces = createStore({ status: "idle", items: [], error: null, seq: null });
@@ -22,7 +23,7 @@ export const isOrganiser = (role) => role === "owner" || role === "admin";
 export const roleWord = (role) => ({ owner: "owner", admin: "organiser", member: "member" })[role];
 
 export async function loadSpaces() {
-  if (spaces.get().status !== "ready") spaces.set({ status: "loading", error: null });
+  if (spaces.get().status === "idle") spaces.set({ status: "loading", error: null });
   try {
     const items = [];
     let cursor = "";
@@ -41,6 +42,8 @@ export async function loadSpaces() {
 }
 
 export function forgetSpaces() {
+  for (const timer of recountTimers.values()) clearTimeout(timer);
+  recountTimers.clear();
   spaces.set({ status: "idle", items: [], error: null, seq: null });
 }
 
@@ -109,7 +112,7 @@ export function markReadHere(id, messageId) {
 const recountTimers = new Map();
 
 /** Counts may have changed in a way an event does not tell: ask again soon, once for many events. */
-export function recount(id) {
+export function recount(id, delayMs = RECOUNT_MS) {
   clearTimeout(recountTimers.get(id));
   recountTimers.set(id, setTimeout(async () => {
     recountTimers.delete(id);
@@ -117,12 +120,18 @@ export function recount(id) {
       putSpace(await api.get(`/spaces/${id}`));
     } catch (error) {
       if (error.status === 404) dropSpace(id);
+      else if (error.isPassing) recount(id, error.retryAfterMs ?? RECOUNT_AGAIN_MS);
     }
-  }, RECOUNT_MS));
+  }, delayMs));
 }
 
 /** Does a message mention somebody, by name or by @all? */
 export const isAbout = (message, userId) => message.mentions_all === true || message.mentions.includes(userId);
+
+const activeAt = (space) => Date.parse(space.last_message?.created_at ?? space.created_at);
+
+/** Spaces as they are listed: where something happened last comes first. */
+export const byActivity = (items) => [...items].sort((a, b) => activeAt(b) - activeAt(a) || b.id - a.id);
 
 const lastMessage = (message) => ({
   id: message.id,
