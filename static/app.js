@@ -2,7 +2,7 @@
 
 import { html, render, useEffect } from "./vendor/preact.js";
 import { startKeyboard } from "./lib/keyboard.js";
-import { forgetPosition } from "./lib/position.js";
+import { settleForOlder } from "./lib/position.js";
 import { explain } from "./lib/problems.js";
 import { matchPath, navigate, startRouter, usePlace } from "./lib/router.js";
 import { useStore } from "./lib/store.js";
@@ -68,7 +68,7 @@ function NoAnswer({ error }) {
 /** Another instance than before answers, and has not received yet what was seen: nothing older is shown, unless that is wished. */
 function CatchingUp() {
   const showOlder = () => {
-    forgetPosition();
+    settleForOlder();
     loadSession();
   };
   return html`

@@ -30,7 +30,12 @@ export function restartPosition(seq) {
   notePosition(seq);
 }
 
-/** What was seen belongs to a history that is gone, or somebody chose to see older state. */
+/** Somebody chose to see older state: here, until the page is loaded again. */
+export function settleForOlder() {
+  seen = 0;
+}
+
+/** What was seen belongs to a history that is gone. */
 export function forgetPosition() {
   seen = 0;
   writeStored(KEY, undefined);

@@ -58,16 +58,20 @@ class House:
         member = await self.member(name)
         return [int((await member.message(space_id, content))["id"]) for content in contents]
 
-    async def browser(self, name: str, path: str = "/", **options: Any) -> Person:
-        """Open a browser of somebody's, signed in, on a page. `options` are those of `tests.support.browser.person`."""
-        person = await self._open_profile(self.server.url, **options)
+    async def browser(self, name: str, path: str = "/", *, at: str = "", **options: Any) -> Person:
+        """Open a browser of somebody's, signed in, on a page.
+
+        `at` is another address of the house; `options` are those of `tests.support.browser.person`.
+        """
+        url = at or self.server.url
+        person = await self._open_profile(url, **options)
         cookie = (await self.member(name)).cookie
         await person.context.add_cookies(
             [
                 {
                     "name": "gs_session",
                     "value": cookie,
-                    "url": self.server.url,
+                    "url": url,
                     "httpOnly": True,
                     "sameSite": "Lax",
                 }
