@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from typing import Annotated
@@ -210,9 +211,9 @@ class Doorbell:
         bell = self._bells.get(ring.instance)
         if bell is not None:
             bell.wake()
+        epoch = self._db.epoch()
         if not self._is_newer(ring):
             return False
-        epoch = self._db.epoch()
         if ring.epoch < epoch or (ring.epoch == epoch and ring.seq <= self._db.heads()[-1][0]):
             return False
         for listener in self._listeners:
@@ -273,7 +274,7 @@ class _Bell:
     def want(self, seq: int) -> None:
         """Have the peer told of `seq` or a later one."""
         self._wanted_seq = max(self._wanted_seq, seq)
-        if self._task is None:
+        if self._task is None or self._task.done():
             # In a context of its own: it outlives the request whose write rings first.
             self._task = asyncio.create_task(self._ring(), name="doorbell", context=Context())
 
@@ -297,7 +298,7 @@ class _Bell:
 
     async def _ring(self) -> None:
         while self._heard_seq < self._wanted_seq:
-            seq = self._wanted_seq
+            seq, began_s = self._wanted_seq, time.monotonic()
             self._woken.clear()
             try:
                 self._rung_at_ms = await self._send(self.peer, seq)
@@ -307,7 +308,7 @@ class _Bell:
                 self._recovered()
                 if seq <= self._wanted_seq:
                     self._heard_seq = seq
-                await asyncio.sleep(self._pause_s())
+                await asyncio.sleep(began_s + self._pause_s() - time.monotonic())
         self._task = None
 
     async def _back_off(self, reason: str) -> None:
