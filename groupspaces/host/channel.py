@@ -155,6 +155,7 @@ class Channel:
         self._folder = folder
         self._verbs = verbs
         self._server: asyncio.Server | None = None
+        self._closed = False
         self._followers: set[asyncio.Task[None]] = set()
         self.lines: set[Line] = set()
 
@@ -165,6 +166,7 @@ class Channel:
 
     async def close(self) -> None:
         """Hang up on everybody."""
+        self._closed = True
         if self._server is None:
             return
         with suppress(FileNotFoundError):
@@ -179,6 +181,9 @@ class Channel:
         await asyncio.gather(*followers, return_exceptions=True)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._closed:
+            writer.close()  # accepted just before the end
+            return
         line = Line(reader, writer, self._verbs)
         # A task of our own: asyncio would log the cancelling of its own as an error.
         follower = asyncio.create_task(line.follow(), name="control socket")

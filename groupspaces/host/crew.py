@@ -11,7 +11,6 @@ import logging
 import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from contextvars import Context
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ _log = logging.getLogger("groupspaces.host")
 # Between two attempts to find the leader or to become it: at a start, and when the leader has gone.
 _ATTEMPT_S = 0.02
 _MAX_ATTEMPT_S = 0.2
+_HELLO_TIMEOUT_S = 1.0
 
 HELLO = "hello"
 
@@ -41,6 +41,7 @@ class Crew:
         self._folder = folder
         self._election = Election(folder)
         self._line: Line | None = None
+        self._serving: asyncio.Task[None] | None = None
         self._has_line = asyncio.Event()
         self._following: asyncio.Task[None] | None = None
         self._channel: Channel | None = None
@@ -66,7 +67,7 @@ class Crew:
             return
         if not await self._seek(verbs):
             self._following = asyncio.create_task(
-                self._follow(verbs, on_elected), name="line to the leader", context=Context()
+                self._follow(verbs, on_elected), name="succession", context=Context()
             )
         elif self.board.failed:
             raise SettingsError("")
@@ -82,8 +83,9 @@ class Crew:
         if self._following is not None:
             self._following.cancel()
             await asyncio.gather(self._following, return_exceptions=True)
-        if self._line is not None:
-            self._line.close()
+        if self._serving is not None:
+            self._serving.cancel()
+            await asyncio.gather(self._serving, return_exceptions=True)
         if self._channel is not None:
             await self._channel.close()
 
@@ -143,21 +145,38 @@ class Crew:
             if self._election.win():
                 self.leads = True
                 break
-            with suppress(OSError):
-                self._line = await connect(self._folder, verbs)
-                self._line.tell(HELLO, self.number)
+            if await self._call(verbs):
                 break
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 1.5, _MAX_ATTEMPT_S)
         self._has_line.set()
         return self.leads
 
+    async def _call(self, verbs: Mapping[str, Verb]) -> bool:
+        """Get a line to the leader, if there is one that answers."""
+        try:
+            line = await connect(self._folder, verbs)
+        except OSError:
+            return False
+        serving = asyncio.create_task(line.follow(), name="line to the leader", context=Context())
+        try:
+            await line.ask(HELLO, self.number, timeout_s=_HELLO_TIMEOUT_S)
+        except Unavailable:
+            # It may have been on its way out, and its end lost with it.
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+            return False
+        except BaseException:
+            serving.cancel()
+            raise
+        self._line, self._serving = line, serving
+        return True
+
     async def _follow(self, verbs: Mapping[str, Verb], on_elected: Callable[[], Awaitable[None]]) -> None:
         """Keep a line to the leader for as long as another one leads."""
-        while self._line is not None:
-            line = self._line
-            await line.follow()
-            self._line = None
+        while self._serving is not None:
+            await asyncio.wait([self._serving])
+            self._line = self._serving = None
             self._has_line.clear()
             if self._closed:
                 return

@@ -131,14 +131,19 @@ class Supervisor:
     # --- workers ---
 
     def _bury(self) -> None:
-        for number, worker in enumerate(self._workers):
-            if not worker.pid:
-                continue
-            pid, status = os.waitpid(worker.pid, os.WNOHANG)
-            if pid:
-                worker.pid = 0
-                self._on_ended(number)
-                self._judge(number, worker, os.waitstatus_to_exitcode(status))
+        # Also what is none of ours: as the first process of a container we are given what dead workers leave behind.
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            for number, worker in enumerate(self._workers):
+                if worker.pid == pid:
+                    worker.pid = 0
+                    self._on_ended(number)
+                    self._judge(number, worker, os.waitstatus_to_exitcode(status))
 
     def _judge(self, number: int, worker: _Worker, code: int) -> None:
         if self._stopping_since_s is not None:
