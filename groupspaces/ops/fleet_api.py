@@ -9,7 +9,8 @@ from msgspec import Meta
 
 from groupspaces.ops import audit
 from groupspaces.ops.audit import Entry
-from groupspaces.ops.instances import Fleet, Instance
+from groupspaces.ops.fleet_view import Instance
+from groupspaces.ops.instances import Fleet
 from groupspaces.web.context import Context
 from groupspaces.web.decoding import MAX_ID
 from groupspaces.web.operations import OPERATOR, operation

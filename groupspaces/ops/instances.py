@@ -11,7 +11,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from contextvars import Context
-from typing import Any, Literal
 
 import msgspec
 
@@ -26,16 +25,13 @@ from groupspaces.errors import Unavailable
 from groupspaces.identity import Identity
 from groupspaces.logging_context import log
 from groupspaces.ops.conditions import Conditions
+from groupspaces.ops.fleet_view import GONE_BEATS, SILENT_BEATS, Instance, Packed, described, unpacked
 from groupspaces.ops.load import Load, LoadMeter
 from groupspaces.settings import Settings
-from groupspaces.times import rfc3339
 
 _log = logging.getLogger("groupspaces.fleet")
 
-# In heartbeats of the instance in question: it promises in its row when the next one comes.
 LEASE_BEATS = 2.5
-SILENT_BEATS = 2.5
-GONE_BEATS = 10
 # More are not shown, and not rung.
 MAX_INSTANCES = 200
 
@@ -71,51 +67,6 @@ _ROWS_SQL = f"SELECT id, boot, url, packed, seen_at_ms FROM instance ORDER BY id
 _LEADER_SQL = "SELECT holder FROM lease WHERE name = ? AND expires_at_ms > ?"
 _VACANT_SQL = "SELECT 1 FROM lease WHERE name = ? AND expires_at_ms = 0"  # released, not run out
 _URL_SQL = "SELECT id, boot, url FROM instance WHERE id = ?"
-
-
-class Instance(msgspec.Struct, frozen=True):
-    """One instance, as it said of itself at `last_seen_at`. Times are by the primary's clock where it is known."""
-
-    id: str
-    region: str
-    url: str
-    version: str
-    mode: Literal["standalone", "replica"]
-    role: Literal["leader", "follower"]
-    is_self: bool
-    state: Literal["live", "silent", "gone"]
-    started_at: str
-    last_seen_at: str
-    schema_version: int
-    feed_seq: int
-    lag_ms: int
-    last_sync_at: str | None
-    people_connected: bool
-    open_streams: int
-    workers: int
-    load: Load
-    interval_s: float
-    conditions: list[str]
-
-
-class Packed(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a row says beside its keys. Times are told as ages, so that no reader needs the writer's clock."""
-
-    region: str = ""
-    version: str = ""
-    mode: Literal["standalone", "replica"] = "replica"
-    up_ms: int = 0
-    schema: int = 0
-    seq: int = 0
-    lag_ms: int = 0
-    sync_age_ms: int | None = None
-    people: bool = False
-    streams: int = 0
-    workers: int = 1
-    load: Load = Load()
-    interval_s: float = 60.0
-    conditions: list[str] = []
-    left: bool | None = None
 
 
 class Fleet:
@@ -214,14 +165,27 @@ class Fleet:
     async def rows(self) -> list[Instance]:
         """Return the whole fleet as the local replica knows it, in the order of ids. Two short reads."""
         now_ms = self._now_ms()
-        leader = await self._db.read_one(_LEADER_SQL, (self._lease.name, now_ms))
-        leads = self._lease.holder if self._lease.held else str(leader[0]) if leader else ""
+        row = await self._db.read_one(_LEADER_SQL, (self._lease.name, now_ms))
+        leader = self._lease.holder if self._lease.held else str(row[0]) if row else ""
         found = {}
         for instance_id, boot, url, packed, seen_at_ms in await self._db.read(_ROWS_SQL):
             known = Peer(str(instance_id), str(boot), str(url))
-            found[known.id] = self._instance(known, _unpacked(packed), int(str(seen_at_ms)), leads, now_ms)
-        own = self._as_peer()
-        found[own.id] = self._instance(own, self._packed(self._load), now_ms, leads, now_ms)
+            found[known.id] = described(
+                known,
+                unpacked(packed),
+                seen_at_ms=int(str(seen_at_ms)),
+                leads=leader == f"{known.id}:{known.boot}",
+                now_ms=now_ms,
+            )
+        us = self.identity
+        found[us.id] = described(
+            Peer(us.id, us.boot, us.url),
+            self._packed(self._load),
+            seen_at_ms=now_ms,
+            leads=self._db.mode == "standalone" or leader == self._lease.holder,
+            now_ms=now_ms,
+            is_self=True,
+        )
         return [found[instance_id] for instance_id in sorted(found)]
 
     # --- the heartbeat ---
@@ -360,9 +324,6 @@ class Fleet:
             return self._clock.now_ms()
         return int(self._clock.monotonic_s() * 1000 + self._ahead_ms)
 
-    def _as_peer(self) -> Peer:
-        return Peer(self.identity.id, self.identity.boot, self.identity.url)
-
     def _packed(self, load: Load) -> Packed:
         status = self._db.status()
         synced_at_ms = status.last_sync_at_ms
@@ -383,48 +344,6 @@ class Fleet:
             conditions=[condition.name for condition in self._conditions.active()[:_CONDITIONS_TOLD]],
         )
 
-    def _instance(self, known: Peer, packed: Packed, seen_at_ms: int, leader: str, now_ms: int) -> Instance:
-        is_self = known.id == self.identity.id
-        leads = self.leads if self._db.mode == "standalone" else leader == f"{known.id}:{known.boot}"
-        synced = None if packed.sync_age_ms is None else rfc3339(seen_at_ms - packed.sync_age_ms)
-        return Instance(
-            id=known.id,
-            region=packed.region,
-            url=known.url,
-            version=packed.version,
-            mode=packed.mode,
-            role="leader" if leads else "follower",
-            is_self=is_self,
-            state="live" if is_self else _state(packed, now_ms - seen_at_ms),
-            started_at=rfc3339(seen_at_ms - packed.up_ms),
-            last_seen_at=rfc3339(seen_at_ms),
-            schema_version=packed.schema,
-            feed_seq=packed.seq,
-            lag_ms=packed.lag_ms,
-            last_sync_at=synced,
-            people_connected=packed.people,
-            open_streams=packed.streams,
-            workers=packed.workers,
-            load=packed.load,
-            interval_s=packed.interval_s,
-            conditions=packed.conditions,
-        )
-
-
-def _state(packed: Packed, age_ms: int) -> Literal["live", "silent", "gone"]:
-    beats = age_ms / (packed.interval_s * 1000)
-    if packed.left or beats > GONE_BEATS:
-        return "gone"
-    return "silent" if beats > SILENT_BEATS else "live"
-
 
 def _peer(row: Row) -> Peer:
     return Peer(str(row[0]), str(row[1]), str(row[2]))
-
-
-def _unpacked(packed: Any) -> Packed:
-    """Decode a row; one that another version wrote in a way we cannot read says nothing beside its keys."""
-    try:
-        return msgspec.json.decode(packed, type=Packed)
-    except msgspec.DecodeError:
-        return Packed()
