@@ -1,7 +1,7 @@
 import { html, useEffect, useState } from "../vendor/preact.js";
 import { explain } from "../lib/problems.js";
 import { plural } from "../lib/words.js";
-import { about, bytes, count, lag, percent } from "./figures.js";
+import { about, bytes, count, lag, NONE, percent } from "./figures.js";
 import { ops } from "./instances.js";
 
 const PAUSE_MS = 200; // a slider passes many values on its way
@@ -18,7 +18,7 @@ const ROWS = [
  * it tells what it brings.
  */
 export function Forecast({ instance, changes, present }) {
-  const [state, setState] = useState({ forecast: null, error: null });
+  const [state, setState] = useState({ forecast: null, wanted: null, error: null });
   const isChanged = Object.keys(changes).length > 0;
   const wanted = JSON.stringify(isChanged ? changes : { ...present, everywhere: true });
   useEffect(() => {
@@ -26,7 +26,7 @@ export function Forecast({ instance, changes, present }) {
     const timer = setTimeout(async () => {
       try {
         const forecast = await ops.post("/replication/preview", instance, JSON.parse(wanted), { key: null, signal: asking.signal });
-        setState({ forecast, error: null });
+        setState({ forecast, wanted, error: null });
       } catch (error) {
         if (!asking.signal.aborted) setState((before) => ({ ...before, error }));
       }
@@ -38,17 +38,18 @@ export function Forecast({ instance, changes, present }) {
   }, [instance, wanted]);
 
   const { forecast, error } = state;
+  const isCurrent = state.wanted === wanted; // what the slider passed on its way is no preview
   return html`
-    <div class="forecast" aria-busy=${forecast ? undefined : "true"}>
+    <div class="forecast" aria-busy=${isCurrent || error ? undefined : "true"}>
       <table class="tune-out">
         <thead><tr><th scope="col">Preview</th><th scope="col">now</th><th scope="col">then</th></tr></thead>
         <tbody>${ROWS.map(([label, key, words]) => html`
           <tr key=${key}><th scope="row">${label}</th><td class=${isChanged ? "was" : "now"}>${forecast ? words(forecast.now[key]) : "…"}</td>
-            <td class=${isChanged ? "now" : "was"}>${forecast && isChanged ? words(forecast.then[key]) : "–"}</td></tr>`)}
+            <td class=${isChanged ? "now" : "was"}>${!isChanged ? NONE : isCurrent ? words(forecast.then[key]) : "…"}</td></tr>`)}
         </tbody>
       </table>
       <p class="hint">${error ? `No preview: ${explain(error)}` : forecast && basisWords(forecast.basis)}</p>
-      <p class="sr" role="status">${forecast && isChanged && spoken(forecast.then)}</p>
+      <p class="sr" role="status">${isCurrent && isChanged && spoken(forecast.then)}</p>
     </div>`;
 }
 

@@ -27,6 +27,7 @@ export function Replication({ instance }) {
   const history = useRef({});
   const status = useWatched(`status ${instance}`, (signal) => loadStatus(instance, history.current, signal), EVERY_MS);
   const conditions = useWatched(`conditions ${instance}`, (signal) => ops.get("/conditions", instance, { signal }), EVERY_MS);
+  useEffect(() => conditions.refresh(), [status.data?.primary]); // the news and its alert come together
   useFocusOnChosen(instance);
   const isLoading = !fleet.data && !fleet.error;
   const skeleton = useSkeleton(isLoading);

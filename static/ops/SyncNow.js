@@ -5,6 +5,8 @@ import { Button } from "../ui/Button.js";
 import { count, duration } from "./figures.js";
 import { ops } from "./instances.js";
 
+const AWAY = "The primary does not answer. It fetches by itself when that is back.";
+
 /** Make an instance equal to the primary now, and say what came of it. */
 export function SyncNow({ instance, onDone, quiet = false }) {
   const [state, setState] = useState({ busy: false, outcome: null, failed: false });
@@ -16,8 +18,9 @@ export function SyncNow({ instance, onDone, quiet = false }) {
       announce(words);
       onDone?.();
     } catch (error) {
-      setState({ busy: false, outcome: explain(error), failed: true });
-      announce(explain(error), { urgent: true });
+      const words = error.code === "PRIMARY_UNAVAILABLE" ? AWAY : explain(error);
+      setState({ busy: false, outcome: words, failed: true });
+      announce(words, { urgent: true });
     }
   };
   return html`
