@@ -44,8 +44,8 @@ export function Forecast({ instance, changes, present }) {
       <table class="tune-out">
         <thead><tr><th scope="col">Preview</th><th scope="col">now</th><th scope="col">then</th></tr></thead>
         <tbody>${ROWS.map(([label, key, words]) => html`
-          <tr key=${key}><th scope="row">${label}</th><td class=${isChanged ? "was" : "now"}>${forecast ? words(forecast.now[key]) : "…"}</td>
-            <td class=${isChanged ? "now" : "was"}>${!isChanged ? NONE : isCurrent ? words(forecast.then[key]) : "…"}</td></tr>`)}
+          <tr key=${key}><th scope="row">${label}</th><td class=${isChanged ? "was" : "now"}>${forecast ? words(forecast.now[key]) : error ? NONE : "…"}</td>
+            <td class=${isChanged ? "now" : "was"}>${!isChanged ? NONE : isCurrent ? words(forecast.then[key]) : error ? NONE : "…"}</td></tr>`)}
         </tbody>
       </table>
       <p class="hint">${error ? `No preview: ${explain(error)}` : forecast && basisWords(forecast.basis)}</p>

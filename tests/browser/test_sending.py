@@ -126,18 +126,22 @@ async def test_what_was_taken_back_although_the_server_has_it_is_stored_once(hou
     page = person.page
     await page.route("**/api/events*", lambda route: route.abort())
 
+    tries: list[Route] = []
+
     async def lose_the_answer(route: Route) -> None:
-        if route.request.method == "POST":
-            await route.fetch()
-            await route.abort()
-        else:
-            await route.continue_()
+        if route.request.method != "POST":
+            return await route.continue_()
+        tries.append(route)
+        if len(tries) == 1:
+            await route.fetch()  # the server takes it
+        return await route.abort()
 
     await page.route("**/api/spaces/*/messages", lose_the_answer)
     await send(page, "Only once")
     await messages(page, "Only once").get_by_role("button", name="Take back").click()
     await page.unroute("**/api/spaces/*/messages")
     await expect(composer(page)).to_have_value("Only once")
+    await expect(page.get_by_text("A first try may have arrived; sent unchanged, it is kept once.")).to_be_visible()
     await composer(page).press("Enter")
     await expect(messages(page, "Only once").get_by_text("Sent")).to_be_visible()
     assert await contents(await house.member("Citra"), space_id) == ["Only once"]
@@ -170,6 +174,28 @@ async def test_a_refused_message_says_why_and_can_be_sent_again(house: House) ->
     assert await contents(await house.member("Citra"), space_id) == ["May I?"]
 
 
+async def test_too_many_at_once_wait_and_say_how_long(house: House) -> None:
+    space_id = await house.space("Citra")
+    person = await house.browser("Citra", f"/spaces/{space_id}")
+    person.expect_errors("status of 429")
+    page = person.page
+
+    async def refuse(route: Route) -> None:
+        if route.request.method == "POST":
+            await route.fulfill(status=429, headers={"Retry-After": "7"}, json={"code": "RATE_LIMITED"})
+        else:
+            await route.continue_()
+
+    await page.route("**/api/spaces/*/messages", refuse)
+    await send(page, "One of many")
+    words = re.compile(r"That was a lot at once\. Sends again in [1-7] s, by itself\.")
+    await expect(messages(page, "One of many").get_by_text(words)).to_be_visible()
+    await page.unroute("**/api/spaces/*/messages")
+    await expect(messages(page, "One of many").get_by_text("Sent")).to_be_visible()
+    await expect(page.locator("[aria-live=polite]")).to_have_text(re.compile("^Sent"))
+    await expect(page.locator("[aria-live=polite]")).to_be_empty()  # nobody meets old news
+
+
 async def test_two_tabs_send_a_waiting_message_once(house: House) -> None:
     space_id = await house.space("Citra")
     person = await house.browser("Citra", f"/spaces/{space_id}")
@@ -196,10 +222,14 @@ async def test_what_waited_for_a_space_that_is_gone_is_not_kept_for_ever(house: 
     await page.route("**/api/spaces/*/messages", refuse_posts)
     await send(page, "Too late")
     await expect(messages(page, "Too late").get_by_text("Queued")).to_be_visible()
+    await composer(page).fill("and half a thought")
     budi = await house.member("Budi")
     await (await house.member("Citra")).delete(f"/api/spaces/{garden}/members/{budi.id}")
-    await expect(page.get_by_role("button", name="Copy what you wrote")).to_be_visible()
-    left = await page.evaluate("() => Object.keys(localStorage).filter((key) => key.startsWith('gs.outbox'))")
+    await person.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    await page.get_by_role("button", name="Copy what you wrote").click()
+    await expect(page.get_by_text("Text copied")).to_be_visible()
+    assert await page.evaluate("navigator.clipboard.readText()") == "Too late\n\nand half a thought"
+    left = await page.evaluate("() => Object.keys(localStorage).filter((key) => /^gs.(outbox|draft)/.test(key))")
     assert left == []
 
 
