@@ -195,7 +195,7 @@ class Application:
             sessions=sessions,
             cookies=SessionCookies(settings.auth.secret, secure=settings.public_url.startswith("https://")),
             bookmarks=Bookmarks(db, max_stale_s=settings.auth.max_stale_s, seat=crew.seat),
-            limiter=Limiter(settings.limits, clock),
+            limiter=Limiter(settings.limits, clock, crew.seat),
             proxies=TrustedProxies(settings.server.trusted_proxies),
             activity=self._activity,
             parts={

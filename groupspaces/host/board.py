@@ -18,6 +18,11 @@ _LEAD_WORDS = 16
 _WORKER_WORDS = 8
 # Positions are kept by user id modulo this: who shares a slot with somebody waits a little longer than they had to.
 _POSITIONS = 65_536
+# Hits are counted in as many slots by the hash of their key. A word holds, from the top: what tells keys of one slot apart, the
+# number of the window, and the hits in it.
+_COUNTS = 65_536
+_TAG_BITS, _WINDOW_BITS, _HIT_BITS = 20, 22, 21
+_MAX_HITS = (1 << _HIT_BITS) - 1
 
 
 class _Whole:
@@ -67,7 +72,8 @@ class Board:
         """Make the memory; untouched pages of it cost nothing."""
         self.workers = workers
         self._first_position = _LEAD_WORDS + _WORKER_WORDS * workers
-        words = self._first_position + _POSITIONS * workers
+        self._first_count = self._first_position + _POSITIONS * workers
+        words = self._first_count + (_COUNTS * workers if workers > 1 else 0)
         memory = memoryview(mmap.mmap(-1, words * _WORD_BYTES))
         self.wholes: memoryview[int] = memory.cast("q")
         self.reals: memoryview[float] = memory.cast("d")
@@ -125,11 +131,31 @@ class Board:
 
     def forget_positions(self) -> None:
         """Forget all of them: they are of a history that is gone."""
-        first = self._first_position
-        self.wholes[first:] = memoryview(bytes((len(self.wholes) - first) * _WORD_BYTES)).cast("q")
+        positions = self.wholes[self._first_position : self._first_count]
+        positions[:] = memoryview(bytes(positions.nbytes)).cast("q")
 
     def _words_of(self, user_id: int) -> range:
-        return range(self._first_position + user_id % _POSITIONS, len(self.wholes), _POSITIONS)
+        return range(self._first_position + user_id % _POSITIONS, self._first_count, _POSITIONS)
+
+    # --- hits ---
+
+    def hit(self, worker: int, key_hash: int, window: int, amount: int) -> int:
+        """Count hits of a key in a window, and return how many all workers have counted; not for a worker alone.
+
+        A key whose slot another one takes begins anew.
+        """
+        slot = key_hash % _COUNTS
+        mark = (key_hash // _COUNTS % (1 << _TAG_BITS)) << _WINDOW_BITS | window % (1 << _WINDOW_BITS)
+        total = 0
+        for number in range(self.workers):
+            index = self._first_count + number * _COUNTS + slot
+            word = self.wholes[index]
+            hits = word & _MAX_HITS if word >> _HIT_BITS == mark else 0
+            if number == worker:
+                hits = min(hits + amount, _MAX_HITS)
+                self.wholes[index] = mark << _HIT_BITS | hits
+            total += hits
+        return total
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,10 @@ from limits.storage import Storage
 
 from groupspaces.clock import Clock
 from groupspaces.errors import TooMany
+from groupspaces.host.board import Seat
 from groupspaces.settings import Limits
 
-from .windows import Windows
+from .windows import SharedWindows, Windows
 
 Policy = Literal["read", "write", "anonymous", "auth", "auth-account", "auth-address"]
 Headers = list[tuple[bytes, bytes]]
@@ -32,10 +33,13 @@ AUTH_PER_ACCOUNT = 12
 class Limiter:
     """Count requests and refuse those over the limit. Keys of different policies do not meet."""
 
-    def __init__(self, limits: Limits, clock: Clock) -> None:
+    def __init__(self, limits: Limits, clock: Clock, seat: Seat | None = None) -> None:
+        """With a `seat` that is shared, all workers of this host count together."""
         self.enabled = limits.enabled
         self._clock = clock
         self._storage: Storage = Windows(clock)
+        if seat is not None and seat.is_shared:
+            self._storage = SharedWindows(clock, seat, window_s=WINDOW_S)
         self._items: dict[Policy, RateLimitItem] = {
             "read": RateLimitItemPerMinute(limits.reads_per_min),
             "write": RateLimitItemPerMinute(limits.writes_per_min),

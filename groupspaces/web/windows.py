@@ -1,8 +1,10 @@
-"""Where rate limits are counted in this process: a storage for the `limits` package.
+"""Where rate limits are counted: storages for the `limits` package.
+
+`Windows` is for a process alone, `SharedWindows` for workers that share a host.
 
 The package's own memory storage walks every key it knows while it expires them (1.6 ms at 10,000 addresses, measured
 2026-11), so that a crowd of addresses would hold up the event loop. This one keeps its keys in the order in which they were
-opened and drops a bounded number when it is full. Never shared between processes.
+opened and drops a bounded number when it is full.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from itertools import islice
 from limits.storage import Storage
 
 from groupspaces.clock import Clock
+from groupspaces.host.board import Seat
 
 _MAX_WINDOWS = 50_000
 _DROPPED_AT_ONCE = 1000
@@ -23,6 +26,54 @@ class _Window:
     def __init__(self, ends_s: float) -> None:
         self.ends_s = ends_s
         self.count = 0
+
+
+class SharedWindows(Storage):
+    """Count hits on the board of a seat, in windows of one length that begin for each key at a time of its own.
+
+    So a limit holds for an instance, however many workers answer for it.
+    """
+
+    STORAGE_SCHEME = None
+
+    def __init__(self, clock: Clock, seat: Seat, *, window_s: int) -> None:
+        super().__init__()
+        self._clock = clock
+        self._seat = seat
+        self._window_s = window_s
+
+    @property
+    def base_exceptions(self) -> type[Exception]:
+        """Nothing here can fail."""
+        return LookupError
+
+    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
+        """Count `amount` hits and return what all workers have counted in the current window."""
+        # Forked from one process, all workers hash alike.
+        window = int(self._since_offset_s(key) // self._window_s)
+        return self._seat.board.hit(self._seat.number, hash(key), window, amount)
+
+    def get(self, key: str) -> int:
+        """Return the hits of the current window."""
+        return self.incr(key, self._window_s, 0)
+
+    def get_expiry(self, key: str) -> float:
+        """Return when the current window ends."""
+        return self._clock.monotonic_s() + self._window_s - self._since_offset_s(key) % self._window_s
+
+    def check(self) -> bool:
+        """Memory is always there."""
+        return True
+
+    def reset(self) -> int | None:
+        """Not supported: the others count here too."""
+        return None
+
+    def clear(self, key: str) -> None:
+        """Not supported either."""
+
+    def _since_offset_s(self, key: str) -> float:
+        return self._clock.monotonic_s() + hash(key) % self._window_s
 
 
 class Windows(Storage):

@@ -6,10 +6,11 @@ import pytest
 
 from groupspaces.clock import ManualClock
 from groupspaces.errors import TooMany
+from groupspaces.host.board import Board, Seat
 from groupspaces.settings import Limits
 from groupspaces.web import windows
 from groupspaces.web.limits import Headers, Limiter
-from groupspaces.web.windows import Windows
+from groupspaces.web.windows import SharedWindows, Windows
 
 
 def test_a_full_window_refuses_until_it_ends() -> None:
@@ -58,3 +59,33 @@ def test_a_crowd_of_keys_is_bounded_and_drops_the_ended_first(monkeypatch: pytes
     storage.incr("d", 60)
     assert storage.get("a") == 0
     assert storage.reset() == 3
+
+
+def test_workers_of_a_host_count_together() -> None:
+    board, clock = Board(2), ManualClock()
+    one, other = (Limiter(Limits(reads_per_min=3), clock, Seat(board, number)) for number in range(2))
+    headers: Headers = []
+    one.spend([], ("read", 7))
+    other.spend([], ("read", 7))
+    one.spend(headers, ("read", 7))
+    assert dict(headers)[b"ratelimit"].startswith(b'"read";r=0;')
+    for limiter in (one, other):
+        with pytest.raises(TooMany):
+            limiter.spend([], ("read", 7))
+        limiter.spend([], ("read", 8))
+        limiter.spend([], ("write", 7))
+    clock.advance(60_000)
+    other.spend([], ("read", 7))
+
+
+def test_a_shared_window_ends_when_it_said() -> None:
+    clock = ManualClock()
+    storage = SharedWindows(clock, Seat(Board(2)), window_s=60)
+    for key in ("a", "b", "c"):
+        storage.incr(key, 60)
+        left_s = storage.get_expiry(key) - clock.monotonic_s()
+        assert 0 < left_s <= 60
+        clock.advance(int(left_s * 1000) - 1)
+        assert storage.get(key) == 1
+        clock.advance(1)
+        assert storage.get(key) == 0
