@@ -158,6 +158,20 @@ async def test_who_signs_up_at_one_is_known_to_the_other(server: Server, alice: 
             expect(await eve.get("/api/spaces"), 200)
 
 
+async def test_guesses_at_one_count_at_the_other(start_server: StartServer) -> None:
+    settings: dict[str, Setting] = {"limits.auth_per_min": 4}
+    server = await asyncio.to_thread(two_workers, start_server, settings)
+    async with (
+        at_worker(server, elected_pid(server) or 0) as one,
+        at_worker(server, other_pid(server)) as other,
+    ):
+        guess = {"email": "ada@example.org", "password": "not the right one"}
+        for caller in (one, other, one, other):
+            refused(await caller.post("/api/auth/sign-in", guess), 401)
+        for caller in (one, other):
+            refused(await caller.post("/api/auth/sign-in", guess), 429, "RATE_LIMITED")
+
+
 # --- what only the elected one knows is asked of it ---
 
 
