@@ -26,10 +26,10 @@ export function ConfirmDialog({ title, children, verb, busyVerb, kind = "bad", a
     <${Dialog} title=${title} onClose=${onClose}>
       <div class="stack ink-2">${children}</div>
       ${problem && html`<${FieldError} text=${problem} role="alert" />`}
-      <${NotNow} typed=${false} />
       <div class="dialog-foot">
         <${Button} onClick=${onClose} data-autofocus="">Cancel<//>
         <${Button} kind=${kind} busy=${busy && busyVerb} disabledBecause=${notNow} onClick=${confirm}>${verb}<//>
+        <${NotNow} typed=${false} />
       </div>
     <//>`;
 }

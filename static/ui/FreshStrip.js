@@ -26,14 +26,14 @@ export function FreshStrip({ tryNow }) {
         ${waiting > 0 && ` ${capital(pluralWord(waiting, "message waits", "messages wait"))}.`}
       <//>`;
   }
+  if (state.back) {
+    return html`<${Banner} kind="ok" icon="circle-check"><strong>Back.</strong> ${sentWords(state.back.sent)}<//>`;
+  }
   if (fresh.showBanner) {
     return html`
       <${Banner} icon="history">
         <strong>As of ${ago(fresh.ageMs)}.</strong> Messages from others come a little late.${state.primaryIsKnown && " Yours go out at once."}
       <//>`;
-  }
-  if (state.back) {
-    return html`<${Banner} kind="ok" icon="circle-check"><strong>Back.</strong> ${sentWords(state.back.sent)}<//>`;
   }
   return null;
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from tests.browser.test_looks import NARROW, Theme, findings
 from tests.support.browser import DESKTOP, PHONE, Person
 from tests.support.client import expect as answered
 from tests.support.fleet import Fleet
+from tests.support.latency_proxy import LatencyProxy
 from tests.support.server import Server
 from tests.support.wait import wait_until
 
@@ -265,6 +266,29 @@ async def test_a_silent_instance_is_named_and_the_page_about_it_says_that_it_doe
     own_office.fleet.b.resume()
     await expect(page.get_by_role("region", name="Tuning", exact=True)).to_be_visible(timeout=SLOW_MS)
     await expect(verdict).to_have_text("Both instances are fresh.", timeout=SLOW_MS)
+
+
+async def test_an_instance_that_is_behind_is_named_and_can_be_helped_at_once(
+    own_fleet: Fleet, new_person: OpenProfile, start_proxy: Callable[..., LatencyProxy]
+) -> None:
+    wire = start_proxy(own_fleet.primary.port, one_way_ms=0)
+    own_fleet.b.settings["replica.url"] = (
+        wire.url
+    )  # what it fetches; its heartbeats go straight to the primary
+    office = await open_office(own_fleet, new_person)
+    page = await office.console()
+    verdict = page.get_by_role("heading", level=1)
+    await expect(verdict).to_have_text("Both instances are fresh.")
+    wire.set_mode("blackhole")
+    await (await office.house.member(MEMBER)).space()
+    await expect(verdict).to_contain_text(re.compile(r"b is \d+ s behind"), timeout=SLOW_MS)
+    await expect(verdict).to_contain_text("One of two instances is fresh.")
+    alert = page.get_by_role("alert").filter(has_text=re.compile(r"^b is \d+ s behind"))
+    assert await findings(page) == []
+    wire.set_mode("pass")
+    await alert.get_by_role("button", name="Sync now").click()
+    await expect(verdict).to_have_text("Both instances are fresh.", timeout=SLOW_MS)
+    await office.house.close()
 
 
 async def test_an_instance_that_ends_leaves_its_last_figures_on_the_page(own_office: Office) -> None:

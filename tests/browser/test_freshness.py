@@ -53,7 +53,7 @@ async def test_while_the_primary_is_away_the_page_reads_on_and_keeps_what_is_wri
         waiting.get_by_text("Queued. Goes out by itself when the primary is back.")
     ).to_be_visible()
     await expect(composer(page)).to_have_attribute(
-        "placeholder", "Write. It is kept here and sent when the primary is back."
+        "placeholder", "Write. It is kept here until the primary is back."
     )
     await page.get_by_role("link", name="Home", exact=True).first.click()  # reading goes on
     await page.get_by_role("main").get_by_role("link", name="Kebun Kota").click()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,6 +45,14 @@ async def test_no_page_has_accessibility_findings(
     for path, mark in PAGES.items():
         await open_page(person.page, path.format(space=space_id), mark)
         assert await findings(person.page) == [], path
+
+
+async def test_headings_and_code_in_messages_have_no_accessibility_findings(house: House) -> None:
+    space_id = await house.space("Citra", "Budi")
+    await house.say(space_id, "Budi", "### Deep first\n\n# Plan\n\n#### Beds\n\n```\n" + "long " * 80 + "\n```")
+    page = await house.chat("Citra", space_id)
+    await expect(messages(page, "Plan").locator("pre")).to_have_attribute("tabindex", "0")
+    assert await findings(page) == []
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -163,6 +172,57 @@ async def test_the_phone_has_one_pane_and_a_bar(house: House) -> None:
     await expect(page.get_by_role("heading", level=1)).to_have_text("People")
 
 
+async def test_what_a_finger_must_hit_is_large_enough(house: House) -> None:
+    space_id = await conversation(house)
+    person = await house.browser("Citra", viewport=PHONE, has_touch=True)
+    page = person.page
+    for path, mark in PAGES.items():
+        await open_page(page, path.format(space=space_id), mark)
+        assert await small_targets(page) == [], path
+    await open_page(page, f"/spaces/{space_id}", ".msg")
+    message = messages(page, "half the water")
+    head = page.locator(".grp").filter(has=message).locator(".slip-head")
+    await message.tap()
+    tools = message.get_by_role("toolbar")
+    await expect(tools).to_be_visible()
+    assert await small_targets(page) == []
+    for text in (head, message.locator(".msg-text")):
+        box, other = await text.bounding_box(), await tools.bounding_box()
+        assert box
+        assert other
+        assert box["y"] + box["height"] <= other["y"], "the actions cover what they act on"
+    await page.get_by_role("button", name="More about Kebun Kota").tap()
+    await expect(page.get_by_role("menu")).to_be_visible()
+    assert await small_targets(page) == []
+
+
+@pytest.mark.parametrize("viewport", [{"width": 360, "height": 225}, {"width": 320, "height": 256}])
+async def test_at_400_percent_there_is_room_to_read(house: House, viewport: dict[str, int]) -> None:
+    space_id = await conversation(house)
+    page = await house.chat("Alice", space_id, viewport=viewport)
+    await expect(page.get_by_text("Live", exact=True)).to_be_attached()
+    assert await height(page, ".scroll") >= 80
+    await composer(page).focus()
+    assert await height(page, ".scroll") >= 100
+    await send(page, "Read and written at 400 %")
+    await expect(messages(page, "at 400 %").get_by_text("Sent")).to_be_in_viewport()
+    await expect(page.get_by_role("button", name="Send")).to_be_in_viewport()
+
+
+async def test_a_home_that_cannot_be_loaded_is_calm_about_it(house: House) -> None:
+    await house.space("Citra")
+    person = await house.browser("Citra")
+    person.expect_errors(NO_ANSWER)
+    page = person.page
+    await page.route("**/api/spaces?*", lambda route: route.abort())
+    await page.reload()
+    trouble = page.locator(".banner-box")
+    await expect(trouble).to_contain_text("Your spaces could not be loaded.")
+    await expect(trouble).to_have_class(re.compile("banner-off"))
+    await page.unroute("**/api/spaces?*")
+    await expect(page.get_by_role("main").get_by_role("link", name="Kebun Kota")).to_be_visible()  # by itself
+
+
 async def test_the_tablet_shows_members_in_a_sheet(house: House) -> None:
     space_id = await conversation(house)
     page = await house.chat("Alice", space_id, viewport={"width": 900, "height": 800})
@@ -275,6 +335,25 @@ async def findings(page: Page) -> list[str]:
         for violation in result["violations"]
         for node in violation["nodes"]
     ]
+
+
+async def small_targets(page: Page) -> list[str]:
+    """Name what can be pressed and is lower than 44 px; chips and links within a sentence may be."""
+    names: list[str] = await page.evaluate(
+        """() => [...document.querySelectorAll("main a, main button, .bar a, [role=menuitem], dialog button")]
+          .filter((target) => target.checkVisibility({ visibilityProperty: true, opacityProperty: true }))
+          .filter((target) => !target.matches(".chip, p a, .msg-text a"))
+          .filter((target) => target.getBoundingClientRect().height < 43.5)
+          .map((target) => `${target.getAttribute("aria-label") ?? target.textContent} ${target.getBoundingClientRect().height}`)"""
+    )
+    return names
+
+
+async def height(page: Page, selector: str) -> float:
+    """Return how high something is on the screen."""
+    box = await page.locator(selector).first.bounding_box()
+    assert box
+    return box["height"]
 
 
 async def background(page: Page) -> str:

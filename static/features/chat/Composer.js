@@ -13,7 +13,7 @@ const COUNT_FROM = 7600;
 const SHELF = "mention-shelf";
 const KEPT = {
   line: "Write. It is kept here and sent when you are back.",
-  primary: "Write. It is kept here and sent when the primary is back.",
+  primary: "Write. It is kept here until the primary is back.",
 };
 
 /**

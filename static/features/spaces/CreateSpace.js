@@ -51,10 +51,10 @@ export function CreateSpace({ onClose }) {
       <form class="form" onSubmit=${submit} novalidate>
         <${SpaceForm} values=${values} put=${put} problems=${problems} focusName />
         ${problems.form && html`<${FieldError} text=${problems.form} role="alert" />`}
-        <${NotNow} />
         <div class="dialog-foot">
           <${Button} onClick=${onClose}>Cancel<//>
           <${Button} kind="primary" type="submit" busy=${busy && "Making the space…"} disabledBecause=${notNow}>Make the space<//>
+          <${NotNow} />
         </div>
       </form>
     <//>`;

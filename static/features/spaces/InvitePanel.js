@@ -58,10 +58,10 @@ export function InvitePanel({ space, onClose, onMade }) {
               <${SelectField} label="How many may use it" value=${choice.uses} onChange=${put("uses")} options=${USES} />
             </div>
             ${problem && html`<${FieldError} text=${problem} role="alert" />`}
-            <${NotNow} />
             <div class="dialog-foot">
               <${Button} onClick=${onClose}>Cancel<//>
               <${Button} kind="primary" type="submit" icon="link" busy=${busy && "Making the link…"} disabledBecause=${notNow} data-autofocus="">Make the link<//>
+              <${NotNow} />
             </div>
           </form>`}
     <//>`;
