@@ -243,6 +243,7 @@ class Application:
     def drain(self) -> None:
         """Send traffic elsewhere: not ready any more, and streams end."""
         self._lifecycle.draining = True
+        self._crew.retire()
         self._hub.drain()
 
     async def stop(self) -> None:

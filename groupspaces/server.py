@@ -73,7 +73,8 @@ def _run_workers(settings: Settings, exit_code: Callable[[SettingsError], int]) 
     supervisor = Supervisor(
         settings.server.workers,
         worker,
-        is_final=lambda code: code >= EXIT_SETTINGS,
+        # What it says itself; and a first start that fails in any way would fail again.
+        is_final=lambda code: code >= EXIT_SETTINGS or (code > 0 and not board.welcomed),
         on_stop=listener.close,
         on_ended=board.ended,
         stop_timeout_s=settings.server.shutdown_timeout_s,

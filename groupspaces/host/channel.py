@@ -198,8 +198,7 @@ class Channel:
 
 async def connect(folder: Path, verbs: Mapping[str, Verb]) -> Line:
     """Return a line to the process that leads; follow it in a task. Raises OSError when there is none."""
-    connected = _connected_socket(folder)
-    connected.setblocking(False)
+    connected = _connected_socket(folder, 0)  # on this machine it is there or it is not
     reader, writer = await asyncio.open_unix_connection(sock=connected)
     return Line(reader, writer, verbs)
 
@@ -275,9 +274,9 @@ def _listen(folder: Path) -> socket.socket:
     return listener
 
 
-def _connected_socket(folder: Path) -> socket.socket:
+def _connected_socket(folder: Path, timeout_s: float = _CONNECT_TIMEOUT_S) -> socket.socket:
     connected = socket.socket(socket.AF_UNIX)
-    connected.settimeout(_CONNECT_TIMEOUT_S)
+    connected.settimeout(timeout_s)
     try:
         with _address(folder) as address:
             connected.connect(address)

@@ -77,9 +77,13 @@ class Crew:
         self._channel = Channel(self._folder, {**verbs, HELLO: _hello})
         await self._channel.open()
 
+    def retire(self) -> None:
+        """Take over from nobody any more: this worker is about to end. Its line stays for what is still under way."""
+        self._closed = True
+
     async def close(self) -> None:
         """Talk to nobody any more. A leader's place stays taken until `resign`."""
-        self._closed = True
+        self.retire()
         if self._following is not None:
             self._following.cancel()
             await asyncio.gather(self._following, return_exceptions=True)
@@ -141,7 +145,7 @@ class Crew:
     async def _seek(self, verbs: Mapping[str, Verb]) -> bool:
         """Return with a line, or, and then True, as the leader."""
         pause_s = _ATTEMPT_S
-        while True:
+        while not self._closed:
             if self._election.win():
                 self.leads = True
                 break
@@ -178,9 +182,9 @@ class Crew:
             await asyncio.wait([self._serving])
             self._line = self._serving = None
             self._has_line.clear()
-            if self._closed:
-                return
             await self._seek(verbs)
+        if not self.leads:
+            return
         log(_log, logging.WARNING, "leads from now on", pid=os.getpid())
         try:
             await on_elected()

@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -185,6 +186,8 @@ class Supervisor:
                 end.close()
             _die_with(parent_pid)
             code = self._run(number, lifeline)
+        except Exception:  # noqa: BLE001  (the end of this process)
+            traceback.print_exc()
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
