@@ -119,6 +119,13 @@ class Database:
         """Read where writes go: one round trip in replica mode. Raises `Unavailable`."""
         return await self._behind.read_primary(sql, params)
 
+    def seen_seq(self) -> int:
+        """Return a position that no local read made so far was above; mostly where `status` says we stand.
+
+        A fetch moves the file before it is told of: whoever was shown that must not be shown less elsewhere.
+        """
+        return self._behind.seen_seq()
+
     async def wait_for(self, seq: int, *, timeout_s: float = 5.0) -> None:
         """Return when local reads include `seq`.
 

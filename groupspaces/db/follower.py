@@ -68,6 +68,13 @@ class Follower:
             return False
         return True
 
+    def file_seq(self) -> int:
+        """Return the position of the file itself, which may be above ours for a moment; ours when it cannot be read now."""
+        try:
+            return max(self.seq, self._head()[0])
+        except (apsw.BusyError, Unavailable):
+            return self.seq
+
     def epoch(self) -> int:
         """Return the epoch of the local history. Raises `Unavailable` when the file cannot be read.
 

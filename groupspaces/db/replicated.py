@@ -174,6 +174,12 @@ class Replicated:
         if not self._leads:
             self._shared.refresh()
 
+    def seen_seq(self) -> int:
+        """Return a position that no read so far was above."""
+        if self._leads and not self._led.may_be_ahead:
+            return self._follower.seq
+        return self._follower.file_seq()
+
     async def read_primary(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:
         """Read at the primary: one round trip."""
         return await self._remote.read(sql, params)

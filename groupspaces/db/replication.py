@@ -24,7 +24,7 @@ from groupspaces.logging_context import log
 from .follower import Follower, Head
 from .hrana import PrimaryError
 from .remote_primary import LineageMismatch, RemotePrimary
-from .replica import Replica
+from .replica import Replica, SyncResult
 from .status import Round, RoundReport
 
 _log = logging.getLogger("groupspaces.replication")
@@ -73,6 +73,7 @@ class Replication:
         self._told_at_s = 0.0
         self._awaited = False
         self._forced = False
+        self._may_be_ahead = False
         self._fresh_s = time.monotonic()
         self._fresh_at_ms: int | None = None
 
@@ -90,6 +91,11 @@ class Replication:
     def lag_ms(self) -> int:
         """Milliseconds since then, or since the start, by a monotonic clock."""
         return int((time.monotonic() - self._fresh_s) * 1000)
+
+    @property
+    def may_be_ahead(self) -> bool:
+        """Whether the file may hold more than the follower was told of: while a fetch goes on, and after one that failed."""
+        return self._may_be_ahead
 
     async def sync(self, *, force: bool = False) -> Round:
         """Wait for a round that starts after this call.
@@ -235,10 +241,14 @@ class Replication:
         )
 
     async def _fetch(self) -> None:
-        synced = await self._replica.sync_now()
+        self._may_be_ahead = True
+        self._take(await self._replica.sync_now())
+
+    def _take(self, synced: SyncResult) -> None:
+        """Tell the follower of what was fetched. Raises Unavailable when that failed."""
         if not synced.ok:
             raise _not_synced(synced.error or "unknown")
-        self._follower.advance()
+        self._may_be_ahead = not self._follower.advance()
 
     async def _fetch_while_asking(self) -> int:
         """Fetch, make sure at the same time that the primary's history is ours, and only then tell the follower.
@@ -246,14 +256,13 @@ class Replication:
         With another history the file has by now been mixed up and is replaced at once: reads in between may have seen that.
         It takes a primary that was restored between the word of an instance that knew it and our asking.
         """
+        self._may_be_ahead = True
         try:
             primary_seq, synced = await asyncio.gather(self._ask_head(), self._replica.sync_now())
         except LineageMismatch:
             await self.rebuild("the primary has another history")
             return await self._primary_seq()
-        if not synced.ok:
-            raise _not_synced(synced.error or "unknown")
-        self._follower.advance()
+        self._take(synced)
         return primary_seq
 
     async def _primary_seq(self) -> int:

@@ -69,6 +69,10 @@ class Standalone:
         if self._crew.seat.is_shared and self._reader.moved():
             self._follower.advance()
 
+    def seen_seq(self) -> int:
+        """Return a position that no read so far was above; alone, nobody else can be asked and be behind us."""
+        return self._follower.file_seq() if self._crew.seat.is_shared else self._follower.seq
+
     async def sync(self, *, force: bool) -> Round:
         """Return our own position: there is nothing to fetch."""
         self.refresh()

@@ -177,6 +177,9 @@ class _Handling:
             arguments, body = await self._decoded(call, ctx)
             self._spend(operation, ctx, arguments, answer_headers)
             result = await self._result(call, ctx, arguments, body)
+            if call.is_read and operation.reads_data and (seen := self._db.seen_seq()) > status.seq:
+                # More may have been shown than GS-Feed-Seq says: who carries this is shown no less elsewhere.
+                answer_headers.append((b"gs-bookmark", b"%d" % seen))
         if ctx.written_seq:
             answer_headers.append((b"gs-bookmark", b"%d" % ctx.written_seq))
         if ctx.headers_out:

@@ -47,7 +47,10 @@ _HEADERS = {
         "When that state was last known equal to the primary",
         {"type": "string", "format": "date-time"},
     ),
-    "GS-Bookmark": ("Change-feed position that holds this write", {"type": "integer"}),
+    "GS-Bookmark": (
+        "Change-feed position that holds this write; comes with a read that may have shown more than GS-Feed-Seq says",
+        {"type": "integer"},
+    ),
     "Retry-After": ("Seconds", {"type": "integer"}),
 }
 
@@ -217,7 +220,11 @@ def _path_schema(name: str) -> dict[str, Any]:
 
 
 def _responses(op: Operation, schema_of: dict[int, Any]) -> dict[str, Any]:
-    names = ["X-Request-ID", *(("GS-Feed-Seq", "GS-As-Of") if op.method == "GET" else ("GS-Bookmark",))]
+    names = ["X-Request-ID"]
+    if op.method == "GET":
+        names += ["GS-Feed-Seq", "GS-As-Of"]
+    if op.method != "GET" or op.reads_data:
+        names.append("GS-Bookmark")
     answer: dict[str, Any] = {"description": op.summary, "headers": _header_refs(names)}
     if op.raw:
         answer["content"] = {op.media_type: {}}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any, cast
 
 import httpx2
@@ -43,7 +44,7 @@ NO_NUMBERS = (
     b"\xb2",
     "NaN",
 )
-MOVES = 150
+MOVES = 80
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -175,11 +176,33 @@ async def test_while_the_primary_is_away(edge: Edge, operation: Operation) -> No
 # --- moving between instances ---
 
 
+async def test_what_was_fetched_while_answering_is_carried_along(edge: Edge) -> None:
+    """GS-Feed-Seq is what the answer holds for sure; GS-Bookmark comes with it where more was shown."""
+    scene = await edge.scene(chat.get_message)
+    await edge.bring_b_up(scene.actor)
+    message = await scene.founder.message(scene.params["space_id"], "found at the second look")
+    answer = await scene.actor.there.get(f"/api/messages/{message['id']}")
+    expect(answer, 200)
+    assert int(answer.headers["gs-feed-seq"]) < scene.founder.bookmark <= int(answer.headers["gs-bookmark"])
+    again = await scene.actor.there.get(f"/api/messages/{message['id']}")
+    assert int(again.headers["gs-feed-seq"]) >= scene.founder.bookmark
+    assert "gs-bookmark" not in again.headers
+
+
+@pytest.mark.parametrize("workers", [1, 2])
 async def test_nobody_who_carries_their_position_sees_history_go_back(
-    edge: Edge, request: pytest.FixtureRequest
+    workers: int, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """One reader moves between `a` and `b` by chance, while others write at either, and `b` fetches nothing by itself."""
-    chance = chance_of(request.node.name)
+    """One reader moves between `a` and `b` by chance, while others write at either, and neither fetches anything by itself."""
+    edge = Edge(tmp_path, server__workers=workers, primary__timeout_s=1, replica__timeout_s=1)
+    request.node.stash.setdefault(_STARTED, []).extend(edge.processes)
+    try:
+        await _move_about(await edge.open(), chance_of(request.node.name))
+    finally:
+        await edge.close()
+
+
+async def _move_about(edge: Edge, chance: random.Random) -> None:
     scene = await edge.scene(chat.get_messages)
     space_id = scene.params["space_id"]
     founder_at_b = scene.founder.at(edge.b.url)
@@ -199,7 +222,11 @@ async def test_nobody_who_carries_their_position_sees_history_go_back(
         items = expect(answer, 200)["items"]
         assert int(answer.headers["gs-feed-seq"]) >= seen
         assert items[-1]["id"] >= newest
-        seen, newest = int(answer.headers["gs-feed-seq"]), items[-1]["id"]
+        # GS-Bookmark comes with what was fetched while the answer was made.
+        seen = max(
+            int(answer.headers[name]) for name in ("gs-feed-seq", "gs-bookmark") if name in answer.headers
+        )
+        newest = items[-1]["id"]
     _mend(edge)
     await edge.back()
     assert missed < MOVES / 2, "nearly nothing was shown: the test says little"

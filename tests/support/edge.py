@@ -166,7 +166,7 @@ class Edge:
                 "user_id": target.id,
                 "code": await founder.invite(space_id),
                 "session_id": (await self.actor(name)).session_id,
-                "job_id": "replica_sync",
+                "job_id": "watch",
             },
         )
 
