@@ -7,24 +7,25 @@ import { clock } from "../lib/time.js";
 const FONT = "12px Geist, system-ui, sans-serif";
 const TIME_AXIS_PX = 26;
 const VALUE_AXIS_PX = 52;
+const LIMIT_PX = 1.5;
 const TIME_STEPS_S = [300, 600, 900, 1800];
 
 /**
- * Lines over the last `spanS` seconds. `data` is uPlot's: times in seconds, then one list for each of `lines`, `{token, width?, dash?}` or `{token, dots}`. `words(value)`
+ * Lines over the last `spanS` seconds. `data` is uPlot's: times in seconds, then one list for each of `lines`, `{token, width?}` or `{token, dots}`; `limit` is drawn across, dashed. `words(value)`
  * writes a value, `label` says in a sentence what the drawing shows. `onPoint(index | null)` follows the pointer.
  */
-export function Chart({ data, spanS, lines, words, label, onPoint }) {
+export function Chart({ data, spanS, lines, limit = null, words, label, onPoint }) {
   const box = useRef(null);
   const plot = useRef(null);
   const latest = useRef({ data });
   latest.current = { data, onPoint };
   const { choice } = useStore(theme);
-  const look = lines.map(({ token, width, dash, dots }) => `${token} ${width} ${dash} ${dots}`).join();
+  const look = `${lines.map(({ token, width, dots }) => `${token} ${width} ${dots}`)} ${limit}`;
 
   useEffect(() => {
     const draw = () => {
       plot.current?.destroy();
-      plot.current = new uPlot(options(box.current, spanS, lines, words, (index) => latest.current.onPoint?.(index)), latest.current.data, box.current);
+      plot.current = new uPlot(options(box.current, { spanS, lines, limit, words }, (index) => latest.current.onPoint?.(index)), latest.current.data, box.current);
     };
     const resized = new ResizeObserver(() => plot.current?.setSize(sizeOf(box.current)));
     const systemTheme = matchMedia("(prefers-color-scheme: dark)");
@@ -46,7 +47,7 @@ export function Chart({ data, spanS, lines, words, label, onPoint }) {
   return html`<div class="chart" role="img" aria-label=${label} ref=${box}></div>`;
 }
 
-function options(box, spanS, lines, words, onPoint) {
+function options(box, { spanS, lines, limit, words }, onPoint) {
   const ink = colour("--ink-3", box);
   const axis = { stroke: ink, font: FONT, ticks: { show: false } };
   return {
@@ -54,21 +55,34 @@ function options(box, spanS, lines, words, onPoint) {
     padding: [8, 8, 0, 0],
     legend: { show: false },
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 } },
-    scales: { x: { range: (_, __, newest) => [newest - spanS, newest] }, y: { range: (_, __, most) => [0, (most || 1) * 1.12] } },
+    scales: { x: { range: (_, __, newest) => [newest - spanS, newest] }, y: { range: (_, __, most) => [0, (Math.max(most ?? 0, limit ?? 0) || 1) * 1.12] } },
     axes: [
       { ...axis, grid: { show: false }, size: TIME_AXIS_PX, incrs: TIME_STEPS_S, values: (_, splits) => splits.map((seconds) => clock(seconds * 1000)) },
       { ...axis, grid: { stroke: colour("--chart-grid", box), width: 1 }, size: VALUE_AXIS_PX, space: 34, values: (_, splits) => splits.map(words) },
     ],
     series: [{}, ...lines.map((line) => series(line, colour(line.token, box)))],
-    hooks: { setCursor: [(u) => onPoint(u.cursor.idx ?? null)] },
+    hooks: { setCursor: [(u) => onPoint(u.cursor.idx ?? null)], drawAxes: limit === null ? [] : [drawLimit(limit, colour("--warn", box))] },
   };
 }
 
 /** Dots for what happens now and then, a line for what always is. */
-function series({ width = 2, dash, dots }, stroke) {
+function series({ width = 2, dots }, stroke) {
   if (dots) return { stroke, paths: () => null, points: { show: true, size: dots, fill: stroke, width: 0 } };
-  return { stroke, width, dash, points: { show: false } };
+  return { stroke, width, points: { show: false } };
 }
+
+const drawLimit = (limit, stroke) => ({ ctx, bbox, valToPos }) => {
+  const y = Math.round(valToPos(limit, "y", true));
+  ctx.save();
+  ctx.strokeStyle = stroke;
+  ctx.lineWidth = LIMIT_PX * devicePixelRatio;
+  ctx.setLineDash([4 * devicePixelRatio, 4 * devicePixelRatio]);
+  ctx.beginPath();
+  ctx.moveTo(bbox.left, y);
+  ctx.lineTo(bbox.left + bbox.width, y);
+  ctx.stroke();
+  ctx.restore();
+};
 
 const sizeOf = (box) => ({ width: Math.max(200, box.clientWidth), height: box.clientHeight });
 

@@ -27,13 +27,10 @@ function LagChart({ instance, samples, limitMs }) {
   const highest = Math.max(0, ...samples.map((sample) => sample.lag_ms ?? 0));
   const isOver = highest > limitMs;
   const showsLimit = highest > limitMs * LIMIT_SHOWN_FROM;
-  const data = useMemo(() => {
-    const lines = [times(samples), samples.map((sample) => sample.lag_ms)];
-    return showsLimit ? [...lines, samples.map(() => limitMs)] : lines;
-  }, [samples, showsLimit, limitMs]);
-  const lines = [isOver ? { token: "--chart-2", width: 2.5 } : { token: "--chart-1", width: 2 }, ...(showsLimit ? [{ token: "--warn", width: 1.5, dash: [4, 4] }] : [])];
+  const data = useMemo(() => [times(samples), samples.map((sample) => sample.lag_ms)], [samples]);
+  const lines = [isOver ? { token: "--chart-2", width: 2.5 } : { token: "--chart-1", width: 2 }];
   return html`
-    <${Panel} id="ops-lag" title="Behind the primary, last hour" samples=${samples} data=${data} lines=${lines}
+    <${Panel} id="ops-lag" title="Behind the primary, last hour" samples=${samples} data=${data} lines=${lines} limit=${showsLimit ? limitMs : null}
       label=${lagLabel(instance, samples, highest, limitMs)} words=${axisLag} point=${(sample) => `${lag(sample.lag_ms)} behind`}
       legend=${html`<span class=${isOver ? "key key-2" : "key"}>slowest in 10 s</span><span class="key key-limit">limit ${lag(limitMs)}${!showsLimit && ", far above"}</span>`} />`;
 }
@@ -50,7 +47,7 @@ function SyncChart({ samples }) {
       legend=${html`<span class="key key-dot">typical in 10 s</span><span class="key key-dot key-3">slowest</span>`} />`;
 }
 
-function Panel({ id, title, samples, data, lines, label, words, point, legend, empty }) {
+function Panel({ id, title, samples, data, lines, limit, label, words, point, legend, empty }) {
   const [index, setIndex] = useState(null);
   const sample = index === null ? null : samples[index];
   return html`
@@ -58,7 +55,7 @@ function Panel({ id, title, samples, data, lines, label, words, point, legend, e
       <div class="panel-head"><h3 id=${id}>${title}</h3>
         <span class="end legend-row">${sample ? html`<span class="num">${momentOfDay(sample.at)}: ${point(sample)}</span>` : legend}</span></div>
       ${samples.length > 1 && !empty
-        ? html`<${Chart} data=${data} spanS=${SHOWN_MS / 1000} lines=${lines} words=${words} label=${label} onPoint=${setIndex} />`
+        ? html`<${Chart} data=${data} spanS=${SHOWN_MS / 1000} lines=${lines} limit=${limit} words=${words} label=${label} onPoint=${setIndex} />`
         : html`<p class="chart chart-none ink-3 sm">${empty || "The first figures come in a few seconds."}</p>`}
     </section>`;
 }
