@@ -32,7 +32,7 @@ from groupspaces.features.spaces import api as spaces
 from groupspaces.features.spaces import events as space_events
 from groupspaces.features.spaces import invites, members
 from groupspaces.host.board import Seat
-from groupspaces.host.channel import Line
+from groupspaces.host.channel import OPERATE, Line
 from groupspaces.host.crew import Crew
 from groupspaces.host.local_call import Answer, Call, perform
 from groupspaces.host.pulse import Pulse
@@ -266,7 +266,8 @@ class Application:
             self._history.start()
         await self._scheduler.start()
         verbs = {
-            "http": self._serve_locally,
+            OPERATE: self._operate,
+            "http": self._serve_passed_on,
             "sync": self._sync_for,
             "wrote": self._wrote_elsewhere,
             "arrived": self._arrived_elsewhere,
@@ -291,10 +292,13 @@ class Application:
         await self._doorbell.close()
         await self._peer_client.close()
 
-    async def _serve_locally(self, line: Line, payload: Any) -> Answer:
-        """Answer a call that came through the data folder's socket: whoever may open that is the operator."""
-        more = {LOCAL_OPERATOR: True} if line.worker is None else {}
-        return await perform(self.asgi, msgspec.convert(payload, Call), **more)
+    async def _operate(self, line: Line, payload: Any) -> Answer:
+        """Answer the command line: whoever may open the data folder's socket is the operator."""
+        return await perform(self.asgi, msgspec.convert(payload, Call), **{LOCAL_OPERATOR: True})
+
+    async def _serve_passed_on(self, line: Line, payload: Any) -> Answer:
+        """Answer a call that another worker got from the network."""
+        return await perform(self.asgi, msgspec.convert(payload, Call))
 
     # What the other workers ask of the one that leads, and it of them.
 

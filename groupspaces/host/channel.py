@@ -26,6 +26,8 @@ from .frames import LENGTH, BadFrame, Frame, decode, encode, length_of
 from .local_call import Answer, Call
 
 SOCKET_NAME = "control.sock"
+# The verb of the command line. What workers pass on for others goes by another one, which gives nobody any rights.
+OPERATE = "operate"
 
 _log = logging.getLogger("groupspaces.host")
 
@@ -230,7 +232,7 @@ def request(
     with connected:
         connected.settimeout(timeout_s)
         try:
-            connected.sendall(encode(Frame("ask", 1, "http", call)))
+            connected.sendall(encode(Frame("ask", 1, OPERATE, call)))
             answer = decode(_read(connected, length_of(_read(connected, LENGTH.size))))
         except (OSError, BadFrame) as error:
             raise Unavailable(f"The server did not answer: {error}.", code="NO_ANSWER") from error

@@ -47,7 +47,10 @@ _RESTARTED, _OTHER = "INSTANCE_RESTARTED", "INSTANCE_OTHER"
 
 
 class Envelope(msgspec.Struct, frozen=True):
-    """The header `GS-Forwarded`, as base64url JSON: from whom, to whom and for whom; nobody is `None` for a local operator."""
+    """The header `GS-Forwarded`, as base64url JSON: from whom, to whom and for whom.
+
+    That is a person with their session, or the operator at the sender's command line (`local_operator`).
+    """
 
     sender: str
     to: str
@@ -55,6 +58,7 @@ class Envelope(msgspec.Struct, frozen=True):
     nonce: str
     user_id: int | None
     session_id: int | None
+    local_operator: bool
     headers: dict[str, str]
 
 
@@ -162,6 +166,7 @@ class Forwarding:
             nonce=secrets.token_hex(12),
             user_id=None if principal is None else principal.user_id,
             session_id=None if principal is None else principal.session_id,
+            local_operator=ctx.is_local_operator,
             headers=_headers_that_go(ctx.headers_in),
         )
         sealed = base64.urlsafe_b64encode(msgspec.json.encode(envelope)).decode()
@@ -205,7 +210,7 @@ class Forwarding:
         if _split(scope["query_string"])[0] is not None:
             raise Forbidden("A forwarded call is not forwarded again.", code="FORWARDED_TWICE")
         principal = await self._principal(envelope)
-        if principal is None:
+        if envelope.local_operator:
             scope[LOCAL_OPERATOR] = True
         given = {name.encode(): value.encode() for name, value in envelope.headers.items() if name in _GOES}
         return Accepted(principal, given, _replayed(body, receive))
@@ -232,6 +237,8 @@ class Forwarding:
 
     async def _principal(self, envelope: Envelope) -> Principal | None:
         if envelope.session_id is None:
+            if not envelope.local_operator:
+                raise Unauthenticated("Sign in first.")
             return None
         if self._db.status().primary == "reachable":
             await self._db.catch_up()

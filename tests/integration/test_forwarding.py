@@ -283,6 +283,7 @@ class Forger:
             "nonce": secrets.token_hex(12),
             "user_id": person.id,
             "session_id": session_of(person),
+            "local_operator": False,
             "headers": {"content-type": "application/json"},
         } | others
 
@@ -396,6 +397,8 @@ async def test_a_session_that_never_was_is_nobody(fleet: Fleet, operator: Partic
         door = await forger.door(operator)
         refused(await forger.call(forger.envelope(operator, door, session_id=2**40)), 401)
         refused(await forger.call(forger.envelope(operator, door, user_id=operator.id + 1)), 401)
+        # That nobody is named makes nobody the operator at a command line.
+        refused(await forger.call(forger.envelope(operator, door, user_id=None, session_id=None)), 401)
 
 
 async def test_forgeries_are_counted(start_server: StartServer) -> None:
