@@ -37,7 +37,8 @@ _PROBLEM_WORDS = {
     415: "The body is not JSON",
     422: "A field was refused; `errors` names it",
     429: "Too many requests; see `Retry-After`",
-    503: "The primary, the disk or this replica cannot serve this now; see `Retry-After`",
+    503: "Not now, see `Retry-After`: `PRIMARY_UNAVAILABLE` (a write while the primary is away; reads go on), "
+    "`REPLICA_BEHIND` (a read that asked for more than this replica has), `STORAGE_UNAVAILABLE` (the disk) and others",
 }
 
 _HEADERS = {

@@ -26,8 +26,9 @@ export function FreshStrip({ tryNow }) {
         ${waiting > 0 && ` ${capital(pluralWord(waiting, "message waits", "messages wait"))}.`}
       <//>`;
   }
-  if (state.back) {
-    return html`<${Banner} kind="ok" icon="circle-check"><strong>Back.</strong> ${sentWords(state.back.sent)}<//>`;
+  if (state.back && (waiting > 0 || state.back.sent > 0 || fresh.kind === "live")) {
+    return html`
+      <${Banner} kind="ok" icon="circle-check"><strong>Back.</strong> ${waiting > 0 ? "What waited goes out now." : sentWords(state.back.sent)}<//>`;
   }
   if (fresh.showBanner) {
     return html`

@@ -49,9 +49,7 @@ async def test_while_the_primary_is_away_the_page_reads_on_and_keeps_what_is_wri
     await expect(away).to_contain_text("One message waits.")
     await expect(page.locator(".head")).to_have_attribute("data-fresh", "behind")
     waiting = messages(page, "Written while it was away")
-    await expect(
-        waiting.get_by_text("Queued. Goes out by itself when the primary is back.")
-    ).to_be_visible()
+    await expect(waiting.get_by_text("Queued. Goes out by itself when the primary is back.")).to_be_visible()
     await expect(composer(page)).to_have_attribute(
         "placeholder", "Write. It is kept here until the primary is back."
     )

@@ -170,7 +170,9 @@ async def test_an_invite_to_a_space_one_is_in_opens_it(house: House) -> None:
     await expect(page).to_have_url(re.compile(f"/spaces/{garden}$"))
 
 
-@pytest.mark.parametrize("trap", ["/%09/evil.example", "//evil.example", "/\\evil.example", "https://evil.example/"])
+@pytest.mark.parametrize(
+    "trap", ["/%09/evil.example", "//evil.example", "/\\evil.example", "https://evil.example/"]
+)
 async def test_signing_in_leads_nowhere_else(house: House, trap: str) -> None:
     citra = await house.member("Citra")
     person = await house.browser("Citra", "/settings")

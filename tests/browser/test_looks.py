@@ -49,7 +49,9 @@ async def test_no_page_has_accessibility_findings(
 
 async def test_headings_and_code_in_messages_have_no_accessibility_findings(house: House) -> None:
     space_id = await house.space("Citra", "Budi")
-    await house.say(space_id, "Budi", "### Deep first\n\n# Plan\n\n#### Beds\n\n```\n" + "long " * 80 + "\n```")
+    await house.say(
+        space_id, "Budi", "### Deep first\n\n# Plan\n\n#### Beds\n\n```\n" + "long " * 80 + "\n```"
+    )
     page = await house.chat("Citra", space_id)
     await expect(messages(page, "Plan").locator("pre")).to_have_attribute("tabindex", "0")
     assert await findings(page) == []

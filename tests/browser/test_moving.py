@@ -27,7 +27,9 @@ RESET = r"ERR_(CONNECTION_RESET|EMPTY_RESPONSE|INCOMPLETE_CHUNKED_ENCODING|SOCKE
 class Two:
     """Instance `near`, where everybody is at first, and `far`, whose wire to the primary can be cut."""
 
-    def __init__(self, near: Server, far: Server, wire: LatencyProxy, house: House, balancer: Balancer) -> None:
+    def __init__(
+        self, near: Server, far: Server, wire: LatencyProxy, house: House, balancer: Balancer
+    ) -> None:
         self.near, self.far, self.wire, self.house, self.balancer = near, far, wire, house, balancer
 
     async def cut_off_far(self, space_id: int) -> None:

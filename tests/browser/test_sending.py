@@ -141,7 +141,9 @@ async def test_what_was_taken_back_although_the_server_has_it_is_stored_once(hou
     await messages(page, "Only once").get_by_role("button", name="Take back").click()
     await page.unroute("**/api/spaces/*/messages")
     await expect(composer(page)).to_have_value("Only once")
-    await expect(page.get_by_text("A first try may have arrived; sent unchanged, it is kept once.")).to_be_visible()
+    await expect(
+        page.get_by_text("A first try may have arrived; sent unchanged, it is kept once.")
+    ).to_be_visible()
     await composer(page).press("Enter")
     await expect(messages(page, "Only once").get_by_text("Sent")).to_be_visible()
     assert await contents(await house.member("Citra"), space_id) == ["Only once"]
@@ -229,7 +231,9 @@ async def test_what_waited_for_a_space_that_is_gone_is_not_kept_for_ever(house: 
     await page.get_by_role("button", name="Copy what you wrote").click()
     await expect(page.get_by_text("Text copied")).to_be_visible()
     assert await page.evaluate("navigator.clipboard.readText()") == "Too late\n\nand half a thought"
-    left = await page.evaluate("() => Object.keys(localStorage).filter((key) => /^gs.(outbox|draft)/.test(key))")
+    left = await page.evaluate(
+        "() => Object.keys(localStorage).filter((key) => /^gs.(outbox|draft)/.test(key))"
+    )
     assert left == []
 
 

@@ -144,7 +144,9 @@ async def test_spaces_are_walked_by_keys(house: House) -> None:
     await expect(page.get_by_role("heading", level=1)).to_be_focused()
     await expect(page.locator(".nav-spaces .count")).to_have_count(0)
     await page.keyboard.press("Alt+ArrowUp")
-    await expect(page).to_have_url(re.compile(f"/spaces/{first}$"))  # round the corner: the oldest is the last
+    await expect(page).to_have_url(
+        re.compile(f"/spaces/{first}$")
+    )  # round the corner: the oldest is the last
     await page.get_by_role("heading", level=1).focus()
     await page.keyboard.press("?")
     await expect(page.get_by_role("dialog", name="Keys")).to_be_visible()

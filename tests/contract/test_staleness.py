@@ -73,6 +73,31 @@ async def test_an_open_stream_is_told_when_the_primary_goes_and_comes(sqld: Sqld
         )
 
 
+async def test_a_stream_says_first_how_fresh_it_is_also_while_the_primary_is_away(
+    sqld: Sqld, ada: Participant
+) -> None:
+    async with ada.events() as stream:
+        assert stream.events[0].kind == "freshness"  # before its position
+        assert stream.events[0].data["primary"] == "reachable"
+        position = stream.last_id
+    sqld.pause()
+    try:
+        await wait_until(lambda: _is_degraded(ada), timeout_s=15, what="the instance knows")
+        async with ada.events(last_event_id=position) as stream:
+            await wait_until(lambda: stream.events, what="the stream says something")
+            first = stream.events[0]
+            assert first.kind == "freshness"
+            assert first.data["primary"] == "unreachable"
+            assert first.data["lag_ms"] > 0
+            assert stream.last_id == position
+    finally:
+        sqld.resume()
+
+
+async def _is_degraded(person: Participant) -> bool:
+    return bool((await person.get("/api/health")).json()["status"] == "degraded")
+
+
 async def _is_refused(person: Participant, **headers: str) -> bool:
     return (await person.get("/api/spaces", **headers)).status_code == 503
 
