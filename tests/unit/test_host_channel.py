@@ -153,12 +153,12 @@ async def test_a_folder_may_be_deep_and_its_last_server_killed(tmp_path: Path) -
 
 
 async def test_the_command_line_calls(tmp_path: Path) -> None:
-    async def http(line: Line, payload: Any) -> Answer:
+    async def operate(line: Line, payload: Any) -> Answer:
         assert line.worker is None
         facts = f"{payload['method']} {payload['path']}?{payload['query'].decode()} {payload['body']!r}"
         return Answer(202, [(b"x-a", b"b")], facts.encode())
 
-    async with conversation(tmp_path, http=http):
+    async with conversation(tmp_path, operate=operate):
         answer = await asyncio.to_thread(channel.request, tmp_path, "PATCH", "/api/x", "since=1", b"{}")
     assert answer == Answer(202, [(b"x-a", b"b")], b"PATCH /api/x?since=1 b'{}'")
 
