@@ -154,7 +154,6 @@ async def test_a_folder_may_be_deep_and_its_last_server_killed(tmp_path: Path) -
 
 async def test_the_command_line_calls(tmp_path: Path) -> None:
     async def operate(line: Line, payload: Any) -> Answer:
-        assert line.worker is None
         facts = f"{payload['method']} {payload['path']}?{payload['query'].decode()} {payload['body']!r}"
         return Answer(202, [(b"x-a", b"b")], facts.encode())
 
