@@ -118,6 +118,8 @@ def test_a_setting_that_makes_no_sense(key: str, value: str, server: Server) -> 
 def test_another_secret_than_the_deployments(server: Server, sqld: Sqld, start_server: StartServer) -> None:
     running = start_server(replica_settings(sqld.url), arguments=("--migrate",))
     server.settings = replica_settings(sqld.url, auth__secret=OTHER_SECRET)
+    announced = "SELECT 1 FROM change WHERE kind = 'instance.changed'"
+    block_until(lambda: sqld.execute(announced), what="the one that runs has told that it is there")
     feed = sqld.execute("SELECT count(*) FROM change")
     said = _refused_start(server, SETTINGS)
     assert "AUTH_SECRET" in said
