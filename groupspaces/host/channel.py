@@ -303,8 +303,10 @@ def _read(connected: socket.socket, length: int) -> bytes:
 
 
 def _facts_of(error: AppError) -> dict[str, Any]:
+    # One that is declared elsewhere travels as what it is a kind of: the other side may not know it.
+    known = next(kind for kind in type(error).__mro__ if kind.__module__ == errors.__name__)
     return {
-        "error": type(error).__name__,
+        "error": known.__name__,
         "detail": error.detail,
         "code": error.code,
         "retry_after_s": error.retry_after_s,

@@ -170,13 +170,15 @@ class Forwarding:
             headers=_headers_that_go(ctx.headers_in),
         )
         sealed = base64.urlsafe_b64encode(msgspec.json.encode(envelope)).decode()
+        if len(sealed) > _MAX_ENVELOPE_CHARS:
+            raise Invalid("The headers of this call are too long to be carried to another instance.")
         method, path, query = ctx.scope["method"], ctx.scope["path"], _canonical(ctx.scope["query_string"])
         signature = self._signer.sign("forward", _message(method, path, query, sealed, body))
         headers = {
             FORWARDED.decode(): sealed,
             HEADER: signature,
             "X-Request-ID": ctx.request_id,
-            "Content-Type": envelope.headers.get("content-type", "application/octet-stream"),
+            "Content-Type": "application/octet-stream",  # the caller's own travels in the envelope
         }
         return await self._client.call(
             peer,

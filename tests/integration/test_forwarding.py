@@ -415,3 +415,17 @@ async def test_forgeries_are_counted(start_server: StartServer) -> None:
         # Who is signed in is not concerned.
         expect(await alice.get("/api/ops/jobs?instance=alone"), 200)
         refused(await alice.get("/api/ops/jobs?instance=other"), 404, "INSTANCE_UNKNOWN")
+
+
+async def test_headers_that_no_client_sends_are_carried_or_refused(
+    fleet: Fleet, operator: Participant
+) -> None:
+    async def patch(media_type: bytes) -> httpx2.Response:
+        return await operator.http.patch(
+            "/api/ops/jobs/watch?instance=c",
+            content=b'{"paused": false}',
+            headers=[(b"Content-Type", media_type)],
+        )
+
+    assert (await patch(b"application/json; x=\xff")).status_code < 500
+    refused(await patch(b"application/json; x=" + b"y" * 5_000), 422)
