@@ -32,6 +32,12 @@ WRITES = [
 # These look like writes and leave the primary as it is, whoever calls.
 WRITE_NOTHING = {"POST /api/ops/replication/preview", "POST /api/ops/replication/sync"}
 
+FOR_OPERATORS = [
+    operation
+    for operation in WRITES
+    if operation.access.name == "operator" and key_of(operation) not in WRITE_NOTHING
+]
+
 # What each kind of access rests on. Whatever else an operation's own rule needs is told in `ALSO`.
 RESTS_ON = {
     "public": (),
@@ -119,13 +125,22 @@ async def test_nobody_leaves_what_they_are_not_in(edge: Edge, right: str) -> Non
     await _refused_without(right, edge, spaces.delete_member, leaving)
 
 
-async def _refused_without(right: str, edge: Edge, operation: Operation, scene: Scene) -> None:
+@pytest.mark.parametrize("right", RESTS_ON["operator"])
+@pytest.mark.parametrize("operation", FOR_OPERATORS, ids=key_of)
+async def test_nor_does_another_instance_do_it(edge: Edge, operation: Operation, right: str) -> None:
+    """`b` carries the call to `a`, neither of which has heard."""
+    await _refused_without(right, edge, operation, await edge.scene(operation), query="?instance=a")
+
+
+async def _refused_without(
+    right: str, edge: Edge, operation: Operation, scene: Scene, *, query: str = ""
+) -> None:
     """Take a right away at `a`, call at `b`, and see that nothing comes of it."""
     seq_before = await edge.bring_b_up(scene.actor)
     give_back = await TAKE[right](edge, scene)
     try:
         before = edge.digests()
-        answer = await edge.call(operation, scene)
+        answer = await edge.call(operation, scene, query=query)
         assert await edge.seq_at_b() == seq_before, "B has heard of it: nothing is shown by its refusal"
         assert edge.digests() == before
         statuses = (422,) if (key_of(operation), right) in INVALID else REFUSALS.get(right, (401, 403, 404))

@@ -171,13 +171,12 @@ class Edge:
         )
 
     async def call(
-        self, operation: Operation, scene: Scene, person: Participant | None = None
+        self, operation: Operation, scene: Scene, person: Participant | None = None, query: str = ""
     ) -> httpx2.Response:
         """Call an operation as the scene's actor, at `b` unless it is said who else, or where."""
         person = person or scene.actor.there
-        return await person.http.request(
-            operation.method, scene.path(operation), json=_body(operation, scene)
-        )
+        path = scene.path(operation) + query
+        return await person.http.request(operation.method, path, json=_body(operation, scene))
 
     async def _joins(self, person: Participant, space_id: int) -> None:
         expect(await person.post(f"/api/spaces/{space_id}/join"), 200)
