@@ -34,6 +34,8 @@ _HEAD_SQL = "SELECT (SELECT max(seq) FROM change), (SELECT max(epoch) FROM linea
 _SPACING_S = 0.02
 # The same for rounds that nobody here waits for, because other instances told of news.
 TOLD_SPACING_S = 0.05
+# When fetching what we were told of failed while the primary is there, as it does while it compacts its log.
+_TOLD_RETRY_S = 1.0
 
 
 class _Told(NamedTuple):
@@ -219,18 +221,31 @@ class Replication:
         self._written_seq = 0
         told, self._told = self._told, _NOTHING_TOLD
         forced, self._forced = self._forced, False
-        if wanted_seq > self._follower.seq:
-            await self._fetch()
-        elif self._is_likely_ours(told):
-            primary_seq = await self._fetch_while_asking()
-            wanted_seq = min(told.seq, primary_seq)
-        else:
-            wanted_seq = primary_seq = await self._primary_seq()
-            # A replica that needs rebuilding does so in its next sync, whether or not the feed moved.
-            if forced or wanted_seq != self._follower.seq or self._replica.state.rebuild_reason is not None:
+        try:
+            if wanted_seq > self._follower.seq:
                 await self._fetch()
+            elif self._is_likely_ours(told):
+                primary_seq = await self._fetch_while_asking()
+                wanted_seq = min(told.seq, primary_seq)
+            else:
+                wanted_seq = primary_seq = await self._primary_seq()
+                # A replica that needs rebuilding does so in its next sync, whether or not the feed moved.
+                rebuilding = self._replica.state.rebuild_reason is not None
+                if forced or wanted_seq != self._follower.seq or rebuilding:
+                    await self._fetch()
+        except Unavailable:
+            self._try_again(told)
+            raise
         self.known_equal(wanted_seq, started_s, started_at_ms)
         return Round(self._follower.seq, primary_seq, (time.monotonic() - started_s) * 1000)
+
+    def _try_again(self, told: _Told) -> None:
+        """Fetch later what was told of: nobody rings twice for the same. A primary that is away tells of its return."""
+        if told.seq <= self._follower.seq or not self._remote.reachable:
+            return
+        self._told = max(told, self._told, key=lambda known: known.seq)
+        if self._told_timer is None:
+            self._told_timer = asyncio.get_running_loop().call_later(_TOLD_RETRY_S, self._fetch_told)
 
     def _is_likely_ours(self, told: _Told) -> bool:
         here = (self._follower.seq, self._follower.token)
