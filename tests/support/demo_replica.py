@@ -48,6 +48,8 @@ def start_instances(stack: ExitStack, folder: Path, primary: Sqld, ports: Sequen
             "auth.secret": secret,
             "server.public_url": f"http://127.0.0.1:{port}",
             "instance.id": f"demo-{port}",
+            "instance.region": "this machine",
+            "instance.url": f"http://127.0.0.1:{port}",
         }
         instance = stack.enter_context(Server(folder / f"instance-{port}", settings, port=port))
         instances.append(instance.start("--migrate"))
