@@ -49,7 +49,7 @@ MOVES = 80
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def common_edge(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Edge]:
-    edge = Edge(tmp_path_factory.mktemp("edge"), primary__timeout_s=1, replica__timeout_s=1)
+    edge = Edge(tmp_path_factory.mktemp("edge"))
     try:
         yield await edge.open()
     finally:
@@ -194,7 +194,7 @@ async def test_nobody_who_carries_their_position_sees_history_go_back(
     workers: int, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """One reader moves between `a` and `b` by chance, while others write at either, and neither fetches anything by itself."""
-    edge = Edge(tmp_path, server__workers=workers, primary__timeout_s=1, replica__timeout_s=1)
+    edge = Edge(tmp_path, server__workers=workers)
     request.node.stash.setdefault(_STARTED, []).extend(edge.processes)
     try:
         await _move_about(await edge.open(), chance_of(request.node.name))
