@@ -27,7 +27,7 @@ from groupspaces.host.board import Board, Seat
 from groupspaces.host.supervisor import Supervisor
 from groupspaces.logging_context import log
 from groupspaces.ops import logs
-from groupspaces.settings import EXIT_SETTINGS, Settings, unused
+from groupspaces.settings import Settings, unused
 from groupspaces.web.http_protocol import BoundedHead
 
 _log = logging.getLogger("groupspaces")
@@ -64,17 +64,17 @@ def _run_workers(settings: Settings, exit_code: Callable[[SettingsError], int]) 
         try:
             return _run(settings, lambda: listener, Seat(board, number, boot), lifeline)
         except SettingsError as error:
-            # Those who find it out after the first say nothing more.
+            # At a start, those who find it out after the first say nothing more.
             if not board.failed:
-                board.failed = True
+                board.failed = not board.welcomed
                 sys.stderr.write(f"groupspaces: {error}\n")
             return exit_code(error)
 
     supervisor = Supervisor(
         settings.server.workers,
         worker,
-        # What it says itself; and a first start that fails in any way would fail again.
-        is_final=lambda code: code >= EXIT_SETTINGS or (code > 0 and not board.welcomed),
+        # A first start that fails would fail again. Later, the others serve while one cannot be replaced.
+        is_final=lambda code: code > 0 and not board.welcomed,
         on_stop=listener.close,
         on_ended=board.ended,
         stop_timeout_s=settings.server.shutdown_timeout_s,

@@ -359,6 +359,24 @@ async def test_the_next_one_takes_the_duties_over(server: Server, alice: Partici
         assert [child.ppid() for child in syncing] == [second]
 
 
+@pytest.mark.parametrize("who", ["elected", "other"])
+async def test_one_that_cannot_be_replaced_leaves_the_others_serving(
+    start_server: StartServer, who: str
+) -> None:
+    server = await asyncio.to_thread(two_workers, start_server, STANDALONE)
+    in_the_way = server.data_folder / ".probe"  # as for a full disk: reads work, and a start does not
+    in_the_way.mkdir()
+    kill((elected_pid(server) or 0) if who == "elected" else other_pid(server))
+    await wait_until(lambda: server.log_tail().count("cannot be written") == 2, 15, "it is tried twice")
+    assert server.is_running()
+    assert len(worker_pids(server)) == 1
+    async with Participant(server.url) as alice:
+        await alice.sign_up()
+        expect(await alice.get("/api/spaces"), 200)
+    in_the_way.rmdir()
+    await wait_until(lambda: len(server.logs(message="worker serves")) == 3, 20, "it is replaced")
+
+
 async def test_nothing_outlives_the_parent(server: Server) -> None:
     pids = tree_pids(server)
     kill(server.pid)
