@@ -88,6 +88,7 @@ async def test_a_call_is_refused_the_second_time_also_when_its_memory_was_full(
             "nonce": secrets.token_hex(12),
             "user_id": operator.id,
             "session_id": session_id,
+            "local_operator": False,
             "headers": {},
         }
         sealed = base64.urlsafe_b64encode(json.dumps(envelope).encode()).decode()
