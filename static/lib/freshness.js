@@ -102,9 +102,10 @@ function put(patch) {
   }
 }
 
+// Answers count until the stream speaks: they may come from another instance, and hold only a part of what is shown.
 onAnswer(({ asOfMs, serverNowMs, isWrite, ok }) => {
   const isTold = asOfMs !== null && serverNowMs !== null;
-  if (isTold && !isWrite) noteEqual(Date.now() - (serverNowMs + 500 - asOfMs)); // both by its clock; Date has whole seconds
+  if (isTold && !isWrite && !freshness.get().primaryIsKnown) noteEqual(Date.now() - (serverNowMs + 500 - asOfMs)); // both by its clock; Date has whole seconds
   if (isWrite && ok) notePrimary(true);
 });
 onPrimaryAway(() => notePrimary(false));

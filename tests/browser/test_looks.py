@@ -183,7 +183,7 @@ async def test_what_a_finger_must_hit_is_large_enough(house: House) -> None:
         assert await small_targets(page) == [], path
     await open_page(page, f"/spaces/{space_id}", ".msg")
     message = messages(page, "half the water")
-    head = page.locator(".grp").filter(has=message).locator(".slip-head")
+    head = page.locator(".grp").filter(has_text="half the water").locator(".slip-head")
     await message.tap()
     tools = message.get_by_role("toolbar")
     await expect(tools).to_be_visible()
