@@ -112,10 +112,16 @@ async def changed_pixels(page: Page, before: bytes, after: bytes) -> int:
 
 
 def set_times(data_folder: Path, times: dict[int, str]) -> None:
-    """Put messages at "day hour:minute" of November 2026, in the database of an instance that is stopped."""
+    """Put messages at "day hour:minute" of November 2026 and all else before, in the database of an instance that is stopped."""
     with sqlite3.connect(data_folder / "groupspaces.db") as db:
+        db.execute("UPDATE space SET created_at_ms = ?", (november_ms("01 09:00"),))
+        db.execute("UPDATE message SET created_at_ms = ?", (november_ms("17 09:00"),))
         for message_id, at in times.items():
-            moment = datetime.strptime(f"2026-11-{at}", "%Y-%m-%d %H:%M").replace(tzinfo=UTC)
-            at_ms = int(moment.timestamp() * 1000)
-            db.execute("UPDATE message SET created_at_ms = ? WHERE id = ?", (at_ms, message_id))
+            db.execute("UPDATE message SET created_at_ms = ? WHERE id = ?", (november_ms(at), message_id))
     db.close()
+
+
+def november_ms(at: str) -> int:
+    """Return a moment of November 2026, given as "day hour:minute"."""
+    moment = datetime.strptime(f"2026-11-{at}", "%Y-%m-%d %H:%M").replace(tzinfo=UTC)
+    return int(moment.timestamp() * 1000)
