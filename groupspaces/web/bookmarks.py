@@ -9,7 +9,7 @@ primary is away, people keep reading what this instance has.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from groupspaces.db.changes import FEED_RESET, Change
 from groupspaces.db.database import Database
@@ -46,17 +46,22 @@ class Bookmarks:
         return max(self._seat.board.position(principal.user_id), principal.seq)
 
     async def hold(
-        self, headers: Mapping[bytes, bytes], principal: Principal | None, *, private: bool
+        self,
+        headers: Mapping[bytes, bytes],
+        principal: Principal | None,
+        *,
+        private: bool,
+        wait_for: Callable[[int], Awaitable[None]],
     ) -> Status:
         """Return where this instance stands, as soon as local reads include what this caller must see.
 
-        Raises Invalid (`UNKNOWN_BOOKMARK`, or a header that is no number) and Unavailable (`REPLICA_BEHIND`).
+        `wait_for` returns when they include a position that the caller named. Raises Invalid (`UNKNOWN_BOOKMARK`, or a header that is no number) and Unavailable (`REPLICA_BEHIND`).
         """
         status = self._db.status()
         wanted = _whole_number(headers, b"gs-bookmark", "GS-Bookmark")
         stale_s = _whole_number(headers, b"gs-max-stale", "GS-Max-Stale")
         if wanted is not None and wanted > status.seq:
-            await self._db.wait_for(wanted)
+            await wait_for(wanted)
             status = self._db.status()
         if principal is not None and self.wanted(principal) > status.seq:
             status = await self._with_own(principal, status)

@@ -1,13 +1,13 @@
 """From a request to its operation and back: routing, and the one order in which every call is handled.
 
 Owns that order: origin, session (401), freshness, access (404/403), 415, 413, 400, 422, rate (429), idempotency (409),
-handler, answer. Owns the route table, which finds an operation by walking the path's segments, however many there
+handler, answer. Reads are counted (429) before freshness, so that nobody is waited for who asks too often. Owns the route table, which finds an operation by walking the path's segments, however many there
 are. Raises what is wrong; `middleware.py` turns it into a problem. Never knows a feature.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -26,6 +26,7 @@ from .idempotency import HEADER as IDEMPOTENCY_HEADER
 from .idempotency import AlreadyDone, Earlier, IdempotencyKey, checked_key, fingerprint_of
 from .limits import Limiter, Policy
 from .operations import Operation
+from .principal import Principal
 from .problems import MethodNotAllowed
 from .proxies import TrustedProxies, limit_key
 from .second_look import SecondLook
@@ -45,7 +46,16 @@ _encode = msgspec.json.Encoder().encode
 class Call:
     """One operation with its decoders made."""
 
-    __slots__ = ("body", "content_type", "is_private", "is_read", "operation", "params", "query")
+    __slots__ = (
+        "body",
+        "content_type",
+        "counts_first",
+        "is_private",
+        "is_read",
+        "operation",
+        "params",
+        "query",
+    )
 
     def __init__(self, operation: Operation) -> None:
         self.operation = operation
@@ -56,6 +66,8 @@ class Call:
         self.body = BodyDecoder(operation.body) if operation.body else None
         self.query = QueryDecoder(operation.query) if operation.query else None
         self.is_read = operation.method == "GET"
+        # What a guess at a password counts for is in the arguments; anything else is known before anything is waited for.
+        self.counts_first = self.is_read and operation.rate != "auth"
         self.is_private = operation.needs_session
 
 
@@ -148,9 +160,17 @@ class _Handling:
             principal = await self._authenticator.principal(headers, needed=call.is_private)
         if principal is None and call.is_private and LOCAL_OPERATOR not in scope:
             raise Unauthenticated("Sign in first.")
+        if call.counts_first:
+            self._spend(operation, principal, scope, answer_headers)
+        counted = len(answer_headers)
         if call.is_read:
             if operation.reads_data:
-                status = await self._bookmarks.hold(headers, principal, private=call.is_private)
+                status = await self._bookmarks.hold(
+                    headers,
+                    principal,
+                    private=call.is_private,
+                    wait_for=lambda seq: self._second_look.wait_for(seq, self._caller(principal, scope)),
+                )
             else:
                 status = self._db.status()
             answer_headers += freshness(status)
@@ -170,12 +190,14 @@ class _Handling:
             await self._admit(call, ctx)
         elsewhere = forwarding.target(scope) if forwarding is not None else None
         if forwarding is not None and elsewhere is not None:
-            answer_headers.clear()  # it is not our state that answers
-            self._spend(operation, ctx, [], answer_headers)
+            del answer_headers[counted:]  # it is not our state that answers
+            if not call.counts_first:
+                self._spend(operation, ctx.principal, scope, answer_headers)
             result: Any = await forwarding.send(elsewhere, ctx)
         else:
             arguments, body = await self._decoded(call, ctx)
-            self._spend(operation, ctx, arguments, answer_headers)
+            if not call.counts_first:
+                self._spend(operation, ctx.principal, scope, answer_headers, arguments)
             result = await self._result(call, ctx, arguments, body)
             if call.is_read and operation.reads_data and (seen := self._db.seen_seq()) > status.seq:
                 # More may have been shown than GS-Feed-Seq says: who carries this is shown no less elsewhere.
@@ -207,7 +229,7 @@ class _Handling:
             await access.check(ctx)
 
         await self._second_look.unless_sure(
-            lambda: access.check(ctx), lambda: self._caller(ctx), again=check_anew
+            lambda: access.check(ctx), lambda: self._caller(ctx.principal, ctx.scope), again=check_anew
         )
 
     async def _decoded(self, call: Call, ctx: Context) -> tuple[list[Any], bytes]:
@@ -222,40 +244,49 @@ class _Handling:
             arguments.append(call.query.decode(ctx.scope["query_string"]))
         return arguments, body
 
-    def _spend(self, operation: Operation, ctx: Context, arguments: list[Any], headers: Headers) -> None:
+    def _spend(
+        self,
+        operation: Operation,
+        principal: Principal | None,
+        scope: Scope,
+        headers: Headers,
+        arguments: Sequence[Any] = (),
+    ) -> None:
         """Count the call; nothing of it waits."""
-        if not self._limiter.enabled or operation.rate == "free" or ctx.is_local_operator:
+        if not self._limiter.enabled or operation.rate == "free" or LOCAL_OPERATOR in scope:
             return
         if operation.rate == "auth":
-            self._limiter.spend(headers, *self._guesses(ctx, arguments))
-        elif ctx.principal is None:
-            self._limiter.spend(headers, ("anonymous", self._address_key(ctx)))
+            self._limiter.spend(headers, *self._guesses(principal, scope, arguments))
+        elif principal is None:
+            self._limiter.spend(headers, ("anonymous", self._address_key(scope)))
         else:
-            self._limiter.spend(headers, (operation.rate, ctx.principal.user_id))
+            self._limiter.spend(headers, (operation.rate, principal.user_id))
 
-    def _guesses(self, ctx: Context, arguments: list[Any]) -> list[tuple[Policy, str]]:
+    def _guesses(
+        self, principal: Principal | None, scope: Scope, arguments: Sequence[Any]
+    ) -> list[tuple[Policy, str]]:
         """Return what a guess at a password counts for: the address, the account from there, the account from everywhere.
 
         In this order: whoever has used up the second leaves the third to the account's owner.
         """
-        address = self._address_key(ctx)
-        account = _account_of(ctx, arguments)
+        address = self._address_key(scope)
+        account = _account_of(principal, arguments)
         if account is None:
             return [("auth-address", address)]
         return [("auth-address", address), ("auth", f"{address} {account}"), ("auth-account", account)]
 
-    def _caller(self, ctx: Context) -> str:
+    def _caller(self, principal: Principal | None, scope: Scope) -> str:
         """Name who asks, where looks in vain are counted."""
-        return self._address_key(ctx) if ctx.principal is None else f"person/{ctx.principal.user_id}"
+        return self._address_key(scope) if principal is None else f"person/{principal.user_id}"
 
-    def _address_key(self, ctx: Context) -> str:
-        return limit_key(self._proxies.client_address(ctx.scope))
+    def _address_key(self, scope: Scope) -> str:
+        return limit_key(self._proxies.client_address(scope))
 
     async def _result(self, call: Call, ctx: Context, arguments: list[Any], body: bytes) -> Any:
         handler = call.operation.handler
         if call.is_read:
             return await self._second_look.unless_sure(
-                lambda: handler(ctx, *arguments), lambda: self._caller(ctx)
+                lambda: handler(ctx, *arguments), lambda: self._caller(ctx.principal, ctx.scope)
             )
         if IDEMPOTENCY_HEADER in ctx.headers_in and ctx.principal is not None:
             earlier = await self._open_key(call, ctx, body)
@@ -302,12 +333,12 @@ async def _answer(
     await send({"type": "http.response.body", "body": body})
 
 
-def _account_of(ctx: Context, arguments: list[Any]) -> str | None:
+def _account_of(principal: Principal | None, arguments: Sequence[Any]) -> str | None:
     """Name whose password a call could guess: the e-mail in its body, else the person signed in."""
     email = getattr(arguments[0], "email", None) if arguments else None
     if isinstance(email, str):
         return email.strip().lower()
-    return None if ctx.principal is None else str(ctx.principal.user_id)
+    return None if principal is None else str(principal.user_id)
 
 
 def _walk(node: Node, segments: list[str], index: int, values: tuple[str, ...]) -> Found | None:

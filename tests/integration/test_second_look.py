@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+import httpx2
 import pytest
 import pytest_asyncio
 
@@ -136,3 +137,25 @@ async def test_guessed_invites_cost_little(edge: Edge) -> None:
         assert edge.to_write.traffic().requests - asked <= VAIN_LOOKS + SHARED_ROUNDS
     scene = await edge.scene(spaces.get_invite)
     expect(await edge.call(spaces.get_invite, scene), 200)
+
+
+async def test_positions_that_nobody_issued_cost_little_and_genuine_ones_are_waited_for(edge: Edge) -> None:
+    hostile = await edge.actor("outsider")
+    scene = await edge.scene(chat.get_message)
+    await edge.bring_b_up(hostile)
+    asked = edge.to_write.traffic().requests
+
+    async def named(seq: int) -> httpx2.Response:
+        return await hostile.there.get("/api/spaces", gs_bookmark=str(seq))
+
+    for number in range(VAIN_LOOKS):
+        refused(await named(2**40 + number), 422, "UNKNOWN_BOOKMARK")
+    answers = await asyncio.gather(*(named(2**41 + number) for number in range(FLOOD)))
+    assert {answer.status_code for answer in answers} == {422}
+    # The client has 100 connections: they come in two crowds.
+    assert edge.to_write.traffic().requests - asked <= VAIN_LOOKS + 2 * SHARED_ROUNDS
+
+    await scene.founder.message(scene.params["space_id"], "not at B yet")
+    answer = await named(edge.head())
+    assert expect(answer, 200) is not None
+    assert int(answer.headers["gs-feed-seq"]) >= scene.founder.bookmark

@@ -37,13 +37,13 @@ async def test_a_write_is_remembered_until_reads_include_it(site: Site, bookmark
     bookmarks.remember(ADA.user_id, site.db.status().seq + 1)
     await site.db.write(Batch([record("user.updated", actor_id=None, audience="nobody")]))
     assert bookmarks.wanted(ADA) == site.db.status().seq
-    status = await bookmarks.hold({}, ADA, private=True)
+    status = await bookmarks.hold({}, ADA, private=True, wait_for=site.db.wait_for)
     assert status.seq == bookmarks.wanted(ADA)
 
 
 async def test_a_position_that_was_never_issued_is_forgotten(site: Site, bookmarks: Bookmarks) -> None:
     bookmarks.remember(ADA.user_id, site.db.status().seq + 1000)
-    await bookmarks.hold({}, ADA, private=True)
+    await bookmarks.hold({}, ADA, private=True, wait_for=site.db.wait_for)
     assert bookmarks.wanted(ADA) == 0
 
 

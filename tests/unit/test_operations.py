@@ -526,6 +526,16 @@ async def test_reads_are_counted_and_refused_over_the_limit(tmp_path: Path) -> N
         assert (await client.post("/api/spaces", json={"name": "a"})).status_code == 201
 
 
+async def test_reads_are_counted_before_anything_is_waited_for(tmp_path: Path) -> None:
+    async with (
+        open_site(tmp_path, {"limits.reads_per_min": "2"}) as site,
+        site.mount(OPERATIONS).client(await site.sign_in()) as client,
+    ):
+        answers = [await client.get("/api/spaces", headers={"gs-bookmark": str(2**62)}) for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [422, 422, 429]
+        assert answers[1].headers["ratelimit"].startswith('"read";r=0;t=')
+
+
 async def test_signing_in_is_counted_by_account_whatever_the_spelling(tmp_path: Path) -> None:
     async with (
         open_site(tmp_path, {"limits.auth_per_min": "2"}) as site,
