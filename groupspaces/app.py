@@ -225,12 +225,14 @@ class Application:
     async def start(self) -> None:
         """Open the database and begin the jobs. Raises a `SettingsError` when serving would be wrong."""
         verbs = {"traffic": self._report_traffic, "refresh": self._refresh}
-        await self._crew.join(verbs, on_elected=self._take_over)
+        await self._crew.join(verbs)
         await self._db.open()
         self._tuning.start()
         self._metrics.loop_lag.start()
-        if self._crew.leads:
+        if self._crew.is_elected:
             await self._start_duties()
+        # Only now: what takes over needs all of the above.
+        self._crew.succeed(self._take_over)
         if self._crew.seat.is_shared:
             self._pulse.start()
 
@@ -250,7 +252,7 @@ class Application:
         """End jobs, then streams, then the database."""
         self._pulse.close()
         await self._crew.close()
-        if self._crew.leads:
+        if self._crew.is_elected:
             await self._stop_duties()
         await self._hub.close()
         await self._tuning.close()

@@ -106,7 +106,7 @@ class Database:
         detail says that the outcome is unknown.
         """
         written = await self._behind.write(batch)
-        if written.seq and self._crew.leads:  # else the leader hears of it and tells
+        if written.seq and self._crew.is_elected:  # else the leader hears of it and tells
             self._tell_of_write(written.seq)
         return written
 
@@ -140,6 +140,8 @@ class Database:
             try:
                 found = await asyncio.wait_for(self._behind.sync(force=False), remaining_s)
             except (TimeoutError, Unavailable) as error:
+                if self._follower.seq >= seq:
+                    return
                 if self.status().primary == "unreachable":
                     raise _not_here_yet() from error
                 # The primary is there; fetching from it failed for the moment, as it does while it compacts its log.

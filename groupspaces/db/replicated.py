@@ -103,7 +103,7 @@ class Replicated:
         is away is no reason not to start: without a replica the instance answers 503 until it has one.
         """
         await self._remote.start()
-        if not self._crew.leads:
+        if not self._crew.is_elected:
             self._shared.refresh()
             return
         self._begin_to_lead()

@@ -36,7 +36,7 @@ class Standalone:
         """Open the file; whoever leads applies pending migrations first. Raises `SettingsError` or `SchemaError`."""
         await self._primary.start()
         try:
-            if self._crew.leads:
+            if self._crew.is_elected:
                 for migration in await migrate.up(self._primary):
                     log(_log, logging.INFO, "migration applied", migration=migration.label)
             self._schema_version = (await migrate.status(self._primary)).version

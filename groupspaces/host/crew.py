@@ -33,16 +33,18 @@ HELLO = "hello"
 
 
 class Crew:
-    """This worker's standing."""
+    """This worker's standing: `is_elected` once it holds the place, `leads` once it also does what a leader does."""
 
     def __init__(self, folder: Path, seat: Seat | None = None) -> None:
         self.seat = seat or Seat()
-        self.leads = not self.seat.is_shared
+        self.is_elected = self.leads = not self.seat.is_shared
         self._folder = folder
         self._election = Election(folder)
+        self._verbs: Mapping[str, Verb] = {}
         self._line: Line | None = None
         self._serving: asyncio.Task[None] | None = None
-        self._has_line = asyncio.Event()
+        # There is a line, or this worker leads itself, or it has given up.
+        self._is_settled = asyncio.Event()
         self._following: asyncio.Task[None] | None = None
         self._channel: Channel | None = None
         self._closed = False
@@ -57,25 +59,31 @@ class Crew:
         """This worker's number, from 0."""
         return self.seat.number
 
-    async def join(self, verbs: Mapping[str, Verb], on_elected: Callable[[], Awaitable[None]]) -> None:
-        """Become the leader, or wait until there is one that serves.
+    async def join(self, verbs: Mapping[str, Verb]) -> None:
+        """Be elected, or wait until there is a leader that serves; then nothing changes until `succeed`.
 
-        `verbs` are what the leader may ask this worker, `on_elected` makes it do what a leader does, later, when it takes
-        over. Raises SettingsError (without words) when the others have failed to start: they have said why.
+        `verbs` are what the leader may ask this worker. Raises SettingsError (without words) when the others have failed to
+        start: they have said why.
         """
-        if self.leads:
+        if self.is_elected:
             return
-        if not await self._seek(verbs):
-            self._following = asyncio.create_task(
-                self._follow(verbs, on_elected), name="succession", context=Context()
-            )
-        elif self.board.failed:
+        self._verbs = verbs
+        if await self._seek() and self.board.failed:
             raise SettingsError("")
+
+    def succeed(self, on_elected: Callable[[], Awaitable[None]]) -> None:
+        """Be ready to take over from now on, also from a leader that has died since; `on_elected` then begins to lead."""
+        if not self.is_elected:
+            self._following = asyncio.create_task(
+                self._follow(on_elected), name="succession", context=Context()
+            )
 
     async def lead(self, verbs: Mapping[str, Verb]) -> None:
         """Answer the command line and the other workers from now on. Raises OSError when the socket cannot be made."""
         self._channel = Channel(self._folder, {**verbs, HELLO: _hello})
         await self._channel.open()
+        self.leads = True
+        self._is_settled.set()
 
     def retire(self) -> None:
         """Take over from nobody any more: this worker is about to end. Its line stays for what is still under way."""
@@ -100,7 +108,7 @@ class Crew:
     # --- talking ---
 
     async def ask(self, verb: str, payload: Any = None, *, timeout_s: float) -> Any:
-        """Ask the leader; while there is none, wait for the next.
+        """Ask the leader; while there is none that does its duties, wait for it.
 
         Raises the AppError it ended with, or Unavailable (`WORKER_UNAVAILABLE`).
         """
@@ -108,7 +116,7 @@ class Crew:
         give_up_at = loop.time() + timeout_s
         try:
             async with asyncio.timeout_at(give_up_at):
-                await self._has_line.wait()
+                await self._is_settled.wait()
         except TimeoutError as error:
             raise _leaderless() from error
         if self._line is None:
@@ -142,24 +150,24 @@ class Crew:
 
     # --- finding the leader, or becoming it ---
 
-    async def _seek(self, verbs: Mapping[str, Verb]) -> bool:
-        """Return with a line, or, and then True, as the leader."""
+    async def _seek(self) -> bool:
+        """Return with a line, or, and then True, elected."""
         pause_s = _ATTEMPT_S
         while not self._closed:
             if self._election.win():
-                self.leads = True
-                break
-            if await self._call(verbs):
+                self.is_elected = True
+                return True
+            if await self._call():
                 break
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 1.5, _MAX_ATTEMPT_S)
-        self._has_line.set()
-        return self.leads
+        self._is_settled.set()
+        return False
 
-    async def _call(self, verbs: Mapping[str, Verb]) -> bool:
+    async def _call(self) -> bool:
         """Get a line to the leader, if there is one that answers."""
         try:
-            line = await connect(self._folder, verbs)
+            line = await connect(self._folder, self._verbs)
         except OSError:
             return False
         serving = asyncio.create_task(line.follow(), name="line to the leader", context=Context())
@@ -176,14 +184,14 @@ class Crew:
         self._line, self._serving = line, serving
         return True
 
-    async def _follow(self, verbs: Mapping[str, Verb], on_elected: Callable[[], Awaitable[None]]) -> None:
+    async def _follow(self, on_elected: Callable[[], Awaitable[None]]) -> None:
         """Keep a line to the leader for as long as another one leads."""
         while self._serving is not None:
             await asyncio.wait([self._serving])
             self._line = self._serving = None
-            self._has_line.clear()
-            await self._seek(verbs)
-        if not self.leads:
+            self._is_settled.clear()
+            await self._seek()
+        if not self.is_elected:
             return
         log(_log, logging.WARNING, "leads from now on", pid=os.getpid())
         try:

@@ -79,7 +79,7 @@ def _install() -> None:
 
     async def write(standalone: Standalone, batch: Batch) -> Written:
         crew = standalone._crew
-        if crew.leads:
+        if crew.is_elected:
             led[:] = [standalone]
             return await write_itself(standalone, batch)
         seq, rows = await crew.ask("write", _encoded(batch), timeout_s=10)

@@ -16,15 +16,18 @@ import httpx2
 import pytest
 import pytest_asyncio
 
+from groupspaces.app import Application
 from groupspaces.errors import Unavailable
 from groupspaces.host import channel
+from groupspaces.host.board import Board, Seat
 from groupspaces.host.local_call import Answer
+from groupspaces.settings import load
 from tests.conftest import StartServer
 from tests.support.client import EventStream, Participant, expect, new_key, refused
 from tests.support.fleet import replica_settings
 from tests.support.server import Server, Setting
 from tests.support.sqld import Sqld
-from tests.support.wait import block_until, wait_until
+from tests.support.wait import NeverHappened, block_until, wait_until
 from tests.support.workers import (
     answered_by,
     at_worker,
@@ -375,6 +378,34 @@ async def test_one_that_cannot_be_replaced_leaves_the_others_serving(
         expect(await alice.get("/api/spaces"), 200)
     in_the_way.rmdir()
     await wait_until(lambda: len(server.logs(message="worker serves")) == 3, 20, "it is replaced")
+
+
+async def test_who_is_still_starting_takes_over_once_it_is_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load({"GROUPSPACES__DATA__DIR": str(tmp_path), "GROUPSPACES__SERVER__WORKERS": "2"})
+    board = Board(2)
+    first, second = [Application(settings, Seat(board, number, "boot")) for number in range(2)]
+    duties: list[bool] = []
+    begin, open_data = second._start_duties, second._db.open
+
+    async def begin_and_note() -> None:
+        duties.append(second._db.status().ready)
+        await begin()
+
+    async def open_late() -> None:
+        await first.stop()  # whoever led is gone before the second has opened its data
+        with contextlib.suppress(NeverHappened):
+            await wait_until(lambda: second._crew.is_elected, 0.5)
+        await open_data()
+
+    monkeypatch.setattr(second, "_start_duties", begin_and_note)
+    monkeypatch.setattr(second._db, "open", open_late)
+    await first.start()
+    await second.start()
+    await wait_until(lambda: second._crew.leads)
+    assert duties == [True], "once, and with its data open"
+    await second.stop()
 
 
 async def test_nothing_outlives_the_parent(server: Server) -> None:
