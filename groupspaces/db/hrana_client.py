@@ -83,8 +83,10 @@ class HranaClient:
         ) as error:
             raise NotReached(f"no connection to the primary: {str(error) or type(error).__name__}") from error
         except AttributeError as error:
+            if error.name != "getpeername":
+                raise
             # anyio on uvloop asks a socket that was reset the moment it was made for its peer (seen 2026-11, anyio 4).
-            raise NotReached("no connection to the primary: it was reset at once") from error
+            raise OutcomeUnknown("the connection to the primary was reset at once") from error
         except (httpx2.HTTPError, httpx2.StreamError) as error:
             raise OutcomeUnknown(
                 f"the connection to the primary broke: {str(error) or type(error).__name__}"

@@ -81,6 +81,8 @@ class PeerClient:
         except (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL) as error:
             raise PeerSilent(str(error) or type(error).__name__) from error
         except AttributeError as error:
+            if error.name != "getpeername":
+                raise
             # anyio on uvloop asks a socket that was reset the moment it was made for its peer (seen 2026-11, anyio 4).
             raise PeerSilent("the connection was reset at once") from error
 

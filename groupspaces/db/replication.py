@@ -271,13 +271,21 @@ class Replication:
         With another history the file has by now been mixed up and is replaced at once: reads in between may have seen that.
         It takes a primary that was restored between the word of an instance that knew it and our asking.
         """
-        self._may_be_ahead = True
+        fetching = asyncio.ensure_future(self._replica.sync_now())
         try:
-            primary_seq, synced = await asyncio.gather(self._ask_head(), self._replica.sync_now())
+            primary_seq = await self._ask_head()
         except LineageMismatch:
             await self.rebuild("the primary has another history")
             return await self._primary_seq()
-        self._take(synced)
+        except Unavailable:
+            # What has come is being read already: what is remembered must not stay behind it, nor our position.
+            if (await fetching).ok:
+                self._follower.advance()
+            raise
+        synced = await fetching
+        if not synced.ok:
+            raise _not_synced(synced.error or "unknown")
+        self._follower.advance()
         return primary_seq
 
     async def _primary_seq(self) -> int:

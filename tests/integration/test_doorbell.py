@@ -537,3 +537,38 @@ async def same_as_the_primary(rung: Rung) -> None:
     there = tables(primary_file(rung.primary))
     assert tables(replica_file(rung.b)) == there
     assert not any("lost" in str(row) for row in there["message"])
+
+
+async def test_what_was_fetched_while_the_primary_fell_silent_can_be_read_on(
+    start_rung: StartRung, set_stage: Any
+) -> None:
+    """The fetch brings the message, the question beside it stays without an answer: then the bookmark it gave must hold."""
+    rung = start_rung()
+    server = rung.servers["b"]
+    server.stop()
+    # Fetched from the primary itself, asked through the wire.
+    server.settings["replica.url"] = rung.primary.url
+    server.start()
+    scene = await set_stage(rung)
+    reader = scene.listeners["b"]
+    await scene.say("warm")
+    path = f"/api/spaces/{scene.space_id}/messages?limit=1"
+
+    async def newest(bookmark: str = "") -> httpx2.Response:
+        return await reader.get(path, **({"gs_bookmark": bookmark} if bookmark else {}))
+
+    async def shows(text: str) -> httpx2.Response | None:
+        answer = await newest()
+        return answer if any(item["content"] == text for item in answer.json()["items"]) else None
+
+    await wait_until(lambda: shows("warm"), what="the first message at b")
+    rung.wires["b"].set_mode("blackhole")
+    await scene.say("news")
+    shown = await wait_until(lambda: shows("news"), what="the fetched message at b")
+    bookmark = shown.headers.get("GS-Bookmark") or shown.headers["GS-Feed-Seq"]
+
+    async def reads_on() -> bool:
+        return (await newest(bookmark)).status_code == 200
+
+    await wait_until(reads_on, timeout_s=15, what="b to answer its own bookmark while the primary is away")
+    assert int((await newest()).headers["GS-Feed-Seq"]) >= int(bookmark)
