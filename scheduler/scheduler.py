@@ -183,6 +183,7 @@ class Scheduler:
                 retry_after_s=10,
             )
         state.choice, state.schedule = choice, effective
+        self._note_pause(state)
         self._plan_anew(state)
         return self._view(state)
 
@@ -206,6 +207,7 @@ class Scheduler:
                 state.schedule = chosen(known.choice.schedule, interval_range_s=job.interval_range_s)
             except Invalid as error:
                 log(_log, logging.WARNING, "chosen schedule left out", job=job.name, reason=error.detail)
+        self._note_pause(state)
         if known.newest_run is not None and known.newest_run.outcome == "failed":
             state.failing = True
             self._conditions.set(
@@ -215,6 +217,9 @@ class Scheduler:
                 since_ms=known.newest_run.started_at_ms,
             )
         return state
+
+    def _note_pause(self, state: _State) -> None:
+        self._conditions.set(f"job_paused:{state.job.name}", state.choice.paused, state.job.title)
 
     def _changed(
         self, state: _State, paused: bool | UnsetType, schedule: Schedule | UnsetType | None

@@ -23,6 +23,7 @@ TITLES = {
     "replica_behind": "This instance has not been equal to the primary for too long.",
     "replica_rebuilding": "This instance is fetching a new copy of all data and serves the old one meanwhile.",
     "job_failed": "The newest run of a job failed.",
+    "job_paused": "A job is paused: nothing does its work until it is resumed.",
     "doorbell_failing": "Another instance does not answer when it is told of changes.",
     "instance_id_taken": "Another server uses this instance's id: give each its own instance.id and data folder.",
     "clock_skew": "This machine's clock differs from the primary's.",

@@ -1,4 +1,5 @@
-import { html } from "../vendor/preact.js";
+import { html, useEffect, useRef } from "../vendor/preact.js";
+import { announce } from "../lib/announce.js";
 import { shortTime } from "../lib/time.js";
 import { capital } from "../lib/words.js";
 import { Icon } from "../ui/Icon.js";
@@ -10,12 +11,16 @@ import { SyncNow } from "./SyncNow.js";
 const GRAVE = ["replica_behind", "instance_id_taken"];
 const HELPED_BY_SYNC = ["replica_behind"];
 
+// What the verdict says, and announces, of the whole fleet.
+const IN_VERDICT = ["replica_behind", "replica_rebuilding", "primary_unreachable", "peer_silent"];
+
 // What another instance said of itself, in a few words after its name. What is not here is told by its own name.
 const ELSEWHERE = {
   replica_behind: ({ lag_ms: ms }) => `is ${lag(ms)} behind`,
   replica_rebuilding: () => "fetches a new copy of all data",
   primary_unreachable: () => "does not reach the primary",
   job_failed: () => "has a job that failed",
+  job_paused: () => "has a job that is paused",
   doorbell_failing: () => "gets no answer to its rings",
   instance_id_taken: () => "shares its id with another server",
   clock_skew: () => "has a wrong clock",
@@ -29,6 +34,7 @@ const isGrave = (name) => GRAVE.includes(kindOf(name));
  * `conditions` is null while they are not known.
  */
 export function Alerts({ conditions, instance = null, name, others = [], onSynced }) {
+  useAnnounced(conditions, name);
   const here = (conditions ?? []).map((condition) => ({ condition, grave: isGrave(condition.name) }));
   const there = others.map((other) => ({ other, kinds: kindsOf(other) })).filter(({ kinds }) => kinds.length > 0);
   const all = [...here, ...there.map((item) => ({ ...item, grave: isGrave(item.kinds[0]) }))].sort((a, b) => b.grave - a.grave);
@@ -41,6 +47,17 @@ export function Alerts({ conditions, instance = null, name, others = [], onSynce
         ? html`<${There} key=${`at ${other.id}`} other=${other} kinds=${kinds} grave=${grave} onSynced=${onSynced} />`
         : html`<${Here} key=${condition.name} condition=${condition} grave=${grave} instance=${instance} onSynced=${onSynced} />`))}
     </section>`;
+}
+
+/** Say each new condition once: the boxes hold figures that change all the time, and are no live regions. */
+function useAnnounced(conditions, name) {
+  const told = useRef({ name: null, names: [] });
+  useEffect(() => {
+    if (conditions === null) return;
+    const news = conditions.filter((condition) => !told.current.names.includes(condition.name) && !IN_VERDICT.includes(kindOf(condition.name)));
+    if (told.current.name === name) for (const { title } of news) announce(title, { urgent: true });
+    told.current = { name, names: conditions.map((condition) => condition.name) };
+  }, [conditions, name]);
 }
 
 function Here({ condition, grave, instance, onSynced }) {
@@ -65,7 +82,7 @@ function There({ other, kinds, grave, onSynced }) {
 
 function Box({ grave, title, children }) {
   return html`
-    <div class=${grave ? "alert" : "alert alert-warn"} role=${grave ? "alert" : "status"}>
+    <div class=${grave ? "alert" : "alert alert-warn"}>
       <${Icon} name=${grave ? "octagon-alert" : "triangle-alert"} />
       <b>${title}</b>
       <div>${children}</div>

@@ -241,6 +241,7 @@ async def test_a_paused_job_stays_paused_after_a_restart_and_still_runs_on_deman
 
     others = Work()
     again = await house.start(job(work), Job("other", "Other", others, OFTEN))
+    assert names(house) == ["job_paused:work"]
     again.run_soon("work")
     await wait_until(lambda: others.ended > 20)
     assert work.ended == ended
@@ -248,6 +249,7 @@ async def test_a_paused_job_stays_paused_after_a_restart_and_still_runs_on_deman
     await wait_until(lambda: work.ended == ended + 1)
 
     resumed = await again.change("work", paused=False)
+    assert names(house) == []
     assert not resumed.paused
     assert resumed.next_run_at is not None
     await wait_until(lambda: work.ended > ended + 2)
