@@ -114,9 +114,7 @@ class Application:
         # The order of those who listen to the feed: first what is remembered is dropped, then people are told.
         pages = Pages(db)
         db.subscribe(pages.on_changes)
-        self._hub = Hub(
-            db, members=functools.partial(members.ids, db.read), on_subscribe=self._pulse.quicken
-        )
+        self._hub = Hub(db, members=functools.partial(members.ids, db.read), on_subscribe=self._pulse.quicken)
         for feature in EVENTS:
             for noun, renderer in feature.renderers(db).items():
                 self._hub.render(noun, renderer)
@@ -218,9 +216,10 @@ class Application:
             },
         )
         client = ClientRoute(static_dir(), settings)
-        self.asgi = application(services, operations(), [client], traffic)
-        if crew.seat.is_shared:
-            self.asgi = Sharing(self.asgi, db, crew, timeout_s=settings.server.request_timeout_s)
+        shared = functools.partial(Sharing, db=db, crew=crew, timeout_s=settings.server.request_timeout_s)
+        self.asgi = application(
+            services, operations(), [client], traffic, shared=shared if crew.seat.is_shared else None
+        )
 
     async def start(self) -> None:
         """Open the database and begin the jobs. Raises a `SettingsError` when serving would be wrong."""

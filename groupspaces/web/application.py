@@ -7,7 +7,7 @@ would try one by one, and the edge has the last word on errors.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -22,12 +22,22 @@ from .traffic import Traffic
 
 
 def application(
-    services: Services, operations: Iterable[Operation], routes: Iterable[BaseRoute], traffic: Traffic
+    services: Services,
+    operations: Iterable[Operation],
+    routes: Iterable[BaseRoute],
+    traffic: Traffic,
+    *,
+    shared: Callable[[ASGIApp], ASGIApp] | None = None,
 ) -> ASGIApp:
-    """Build the application: `operations`, their documentation, then `routes` in their order."""
+    """Build the application: `operations`, their documentation, then `routes` in their order.
+
+    `shared` wraps all of them, inside the edge, where workers share a host.
+    """
     operations = tuple(operations)
-    table = OperationTable((*operations, *documentation(operations)), services)
-    return Edge(_Routing(table, tuple(routes)), services.settings, traffic)
+    inner: ASGIApp = _Routing(
+        OperationTable((*operations, *documentation(operations)), services), tuple(routes)
+    )
+    return Edge(shared(inner) if shared else inner, services.settings, traffic)
 
 
 class _Routing:

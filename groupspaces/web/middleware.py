@@ -22,7 +22,7 @@ from groupspaces.settings import Settings
 
 from .compression import Compression
 from .decoding import ClientGone
-from .dispatch import ANSWER_HEADERS, HEADERS, PAGE, REQUEST_ID, ROUTE
+from .dispatch import ANSWER_HEADERS, HEADERS, PAGE, PASSED_ON, REQUEST_ID, ROUTE
 from .problems import send_problem
 from .traffic import Traffic
 
@@ -110,6 +110,8 @@ class Edge:
             await send_problem(exchange.send, _given_up(why, code), request_id)
 
     def _finish(self, exchange: _Exchange, scope: Scope, duration_s: float) -> None:
+        if PASSED_ON in scope:
+            return
         method: str = scope["method"]
         status = exchange.status or 499
         self._traffic.record(exchange.route, method, status, duration_s)
@@ -180,6 +182,9 @@ class _Exchange:
 
     async def _start(self, message: Message) -> None:
         self.status = message["status"]
+        if PASSED_ON in self.scope:
+            await self._send(message)
+            return
         headers: Headers = message["headers"]
         common = self._edge.page_headers if PAGE in self.scope else self._edge.api_headers
         if (b"content-type", _EVENT_STREAM) in headers:

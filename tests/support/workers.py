@@ -6,6 +6,7 @@ connection has our port at its other end.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator
@@ -14,8 +15,10 @@ from pathlib import Path
 import httpx2
 import psutil
 
+from tests.conftest import StartServer
 from tests.support.client import Participant
-from tests.support.server import Server
+from tests.support.server import Server, Setting
+from tests.support.wait import block_until, wait_until
 
 _ATTEMPTS = 400
 
@@ -44,7 +47,10 @@ def other_pid(server: Server) -> int:
 
 def answered_by(server: Server, answer: httpx2.Response) -> int | None:
     """Return which worker has the connection that an answer came on; None when that is gone."""
-    port = answer.extensions["network_stream"].get_extra_info("client_addr")[1]
+    return _served_by(server, answer.extensions["network_stream"].get_extra_info("client_addr")[1])
+
+
+def _served_by(server: Server, port: int) -> int | None:
     for pid in worker_pids(server):
         with contextlib.suppress(psutil.NoSuchProcess):
             if any(
@@ -71,6 +77,26 @@ async def at_worker(
     raise AssertionError(f"{_ATTEMPTS} connections, and none reached worker {pid}")
 
 
+@contextlib.asynccontextmanager
+async def wire_to(
+    server: Server, pid: int
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection to this worker, for what no client would send."""
+    for _ in range(_ATTEMPTS):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"GET /api/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        head = await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0]))
+        if _served_by(server, writer.get_extra_info("sockname")[1]) == pid:
+            try:
+                yield reader, writer
+            finally:
+                writer.close()
+            return
+        writer.close()
+    raise AssertionError(f"{_ATTEMPTS} connections, and none reached worker {pid}")
+
+
 def is_alive(pid: int) -> bool:
     """Tell whether a process runs; one that has ended and was not waited for does not."""
     with contextlib.suppress(psutil.NoSuchProcess):
@@ -87,3 +113,22 @@ def tree_pids(server: Server) -> set[int]:
 def kill(pid: int) -> None:
     """End a process as kill -9 does."""
     os.kill(pid, 9)
+
+
+def two_workers(start_server: StartServer, settings: dict[str, Setting]) -> Server:
+    """Start an instance and return it once both of its workers serve."""
+    server = start_server(settings | {"server.workers": 2}, arguments=("--migrate",))
+    block_until(lambda: len(server.logs(message="worker serves")) == 2, 10, "both workers serve")
+    return server
+
+
+async def can_write_again(person: Participant, space_id: int, timeout_s: float = 15) -> None:
+    """Wait until a message is taken."""
+    await wait_until(lambda: takes_writes(person, space_id), timeout_s, "writes go on")
+
+
+async def takes_writes(person: Participant, space_id: int) -> bool:
+    """Post a message; a connection that breaks is a no."""
+    with contextlib.suppress(httpx2.TransportError):
+        return (await person.post_message(space_id, "after")).status_code == 201
+    return False
