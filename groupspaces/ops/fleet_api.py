@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from groupspaces.ops import audit
 from groupspaces.ops.audit import Entry
+from groupspaces.ops.conditions import Conditions
 from groupspaces.ops.fleet_view import Instance
 from groupspaces.ops.instances import Fleet
+from groupspaces.ops.watch import Watch
 from groupspaces.web.context import Context
 from groupspaces.web.decoding import MAX_ID
 from groupspaces.web.operations import OPERATOR, operation
 
 
 class InstanceList(msgspec.Struct, frozen=True):
-    """The whole fleet on one page."""
+    """The whole fleet on one page, and how it stands with the primary, which carries what the others say of themselves.
+
+    `primary_away_ms` says for how long the instance that answers has not reached it.
+    """
 
     items: list[Instance]
+    primary: Literal["reachable", "unreachable"]
+    primary_away_ms: int | None
     next: None = None
 
 
@@ -47,7 +54,9 @@ async def instances(ctx: Context) -> InstanceList:
     """Answer from the replica, after one sync when that has heard of no heartbeats for some seconds."""
     fleet = ctx.part(Fleet)
     await fleet.refresh()
-    return InstanceList(await fleet.rows())
+    items = await fleet.rows()
+    away_ms = _primary_away_ms(ctx)
+    return InstanceList(items, "reachable" if away_ms is None else "unreachable", away_ms)
 
 
 @operation(
@@ -64,6 +73,14 @@ async def audit_log(ctx: Context, query: AuditQuery) -> AuditList:
     found = await audit.page(ctx.read, before_id=query.cursor or MAX_ID, limit=query.limit + 1)
     items = found[: query.limit]
     return AuditList(items, items[-1].id if len(found) > query.limit else None)
+
+
+def _primary_away_ms(ctx: Context) -> int | None:
+    ctx.part(Watch).look()
+    for condition in ctx.part(Conditions).active():
+        if condition.name == "primary_unreachable":
+            return max(0, ctx.services.clock.now_ms() - condition.since_ms)
+    return None
 
 
 OPERATIONS = (instances, audit_log)

@@ -19,7 +19,10 @@ GONE_BEATS = 10
 
 
 class Instance(msgspec.Struct, frozen=True):
-    """One instance, as it said of itself at `last_seen_at`. Times are by the primary's clock where it is known."""
+    """One instance, as it said of itself at `last_seen_at`. Times are by the primary's clock where it is known.
+
+    `last_seen_age_ms` is for whoever has yet another clock.
+    """
 
     id: str
     region: str
@@ -31,6 +34,7 @@ class Instance(msgspec.Struct, frozen=True):
     state: Literal["live", "silent", "gone"]
     started_at: str
     last_seen_at: str
+    last_seen_age_ms: int
     schema_version: int
     feed_seq: int
     lag_ms: int
@@ -79,6 +83,7 @@ def described(
         state="live" if is_self else _state(packed, now_ms - seen_at_ms),
         started_at=rfc3339(seen_at_ms - packed.up_ms),
         last_seen_at=rfc3339(seen_at_ms),
+        last_seen_age_ms=max(0, now_ms - seen_at_ms),
         schema_version=packed.schema,
         feed_seq=packed.seq,
         lag_ms=packed.lag_ms,

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from groupspaces.db.doorbell import Doorbell
+from groupspaces.db.doorbell import BellState, Doorbell
 from groupspaces.identity import Identity
 from groupspaces.ops.forecast import NOTHING_TO_FETCH, Basis, Forecast, basis, forecast
 from groupspaces.ops.replication_history import KEPT_S, ReplicationHistory, Sample
@@ -55,11 +55,12 @@ class ReplicationQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class Bell(msgspec.Struct, frozen=True):
-    """How it stands with one peer: `failures` counts rings in a row that it left unanswered."""
+    """How it stands with one peer: `failures` counts rings in a row that it left unanswered, `rung_age_ms` is since the last answer."""
 
     id: str
     ok: bool
     last_rung_at: str | None
+    rung_age_ms: int | None
     failures: int
 
 
@@ -145,7 +146,7 @@ async def replication(ctx: Context, query: ReplicationQuery) -> ReplicationView:
         generation=status.generation,
         rebuilding=status.rebuilding,
         last_error=status.last_error,
-        doorbell=_shown(ctx.part(Doorbell)),
+        doorbell=_shown(ctx.part(Doorbell), ctx.services.clock.now_ms()),
         tuning=tuning.view(),
         history=HistoryView(step_s, samples),
         tunings=tunings,
@@ -207,10 +208,16 @@ async def sync(ctx: Context) -> Synced:
     return Synced(found.seq, found.seq != before, round(found.duration_ms, 1))
 
 
-def _shown(doorbell: Doorbell) -> DoorbellView:
+def _shown(doorbell: Doorbell, now_ms: int) -> DoorbellView:
     state = doorbell.state()
-    peers = [Bell(bell.id, bell.ok, _time(bell.last_rung_at_ms), bell.failures) for bell in state.peers]
+    peers = [_bell(peer, now_ms) for peer in state.peers]
     return DoorbellView(state.enabled, peers, state.sent, state.received, state.failed)
+
+
+def _bell(peer: BellState, now_ms: int) -> Bell:
+    rung_at_ms = peer.last_rung_at_ms
+    age_ms = None if rung_at_ms is None else max(0, now_ms - rung_at_ms)
+    return Bell(peer.id, peer.ok, _time(rung_at_ms), age_ms, peer.failures)
 
 
 def _time(at_ms: int | None) -> str | None:

@@ -46,7 +46,7 @@ class Watch:
         self._conditions.set("primary_unreachable", status.primary == "unreachable", reason)
         self._conditions.set("replica_rebuilding", status.rebuilding is not None, status.rebuilding or "")
         limit_s = max(_BEHIND_S, _BEHIND_INTERVALS * self._interval_s())
-        detail = f"Last equal {status.lag_ms / 1000:.0f} s ago; more than {limit_s:g} s is too long. {reason}"
+        detail = f"Last equal {status.lag_ms / 1000:.0f} s ago; more than {limit_s:g} s is too long. {_sentence(reason)}"
         self._conditions.set("replica_behind", self._is_behind(status.lag_ms / 1000, limit_s), detail)
 
     def _is_behind(self, lag_s: float, limit_s: float) -> bool:
@@ -61,3 +61,7 @@ class Watch:
         if self._behind_from_s is None:
             self._behind_from_s = now_s
         return now_s - self._behind_from_s >= self._timeout_s
+
+
+def _sentence(reason: str) -> str:
+    return reason[:1].upper() + reason[1:]
