@@ -28,10 +28,13 @@ export class ApiError extends Error {
   }
 }
 
-const observers = { answer: [], primaryAway: [], unauthenticated: [] };
+const observers = { answer: [], heard: [], primaryAway: [], unauthenticated: [] };
 
 /** Hear about each answer `{seq, asOfMs, serverNowMs, ok, isWrite}`; the freshness line lives on it. */
 export const onAnswer = (listener) => observers.answer.push(listener);
+
+/** Hear whenever the server answers a request in its right mind, whatever it says. */
+export const onHeard = (listener) => observers.heard.push(listener);
 
 /** Hear when a write was refused because the primary is away. */
 export const onPrimaryAway = (listener) => observers.primaryAway.push(listener);
@@ -79,10 +82,12 @@ async function request(method, path, body, { key, version, signal, quiet401 = fa
     signal: signal ? anyOf(signal, deadline) : deadline,
     cache: "no-store",
   });
-  const { seq } = noteAnswer(response, { isWrite, aside });
+  const { seq, writtenSeq } = noteAnswer(response, { isWrite, aside });
+  if (response.status < 500) for (const listener of observers.heard) listener();
   if (response.ok) {
     const data = response.status === 204 ? null : await readJson(response);
     if (data !== null && seq !== null) seqs.set(data, seq);
+    if (data !== null && isWrite && writtenSeq !== null) writtenSeqs.set(data, writtenSeq);
     return data;
   }
 
@@ -91,7 +96,7 @@ async function request(method, path, body, { key, version, signal, quiet401 = fa
     forgetPosition(); // of another history than the one that is served now: ask again without it
     return request(method, path, body, { key, version, signal, quiet401, aside });
   }
-  if (error.code === "PRIMARY_UNAVAILABLE") for (const listener of observers.primaryAway) listener();
+  if (error.code === "PRIMARY_UNAVAILABLE" && !aside) for (const listener of observers.primaryAway) listener();
   if (error.status === 401 && !quiet401) for (const listener of observers.unauthenticated) listener();
   throw error;
 }
@@ -132,9 +137,11 @@ async function problemOf(response) {
 function noteAnswer(response, { isWrite, aside = false }) {
   const seq = numberOrNull(response.headers.get("GS-Feed-Seq"));
   if (!aside) notePosition(seq);
-  notePosition(numberOrNull(response.headers.get("GS-Bookmark")));
+  const writtenSeq = numberOrNull(response.headers.get("GS-Bookmark"));
+  notePosition(writtenSeq);
   const answer = {
     seq,
+    writtenSeq,
     asOfMs: timeOrNull(response.headers.get("GS-As-Of")),
     serverNowMs: timeOrNull(response.headers.get("Date")),
     ok: response.ok,
@@ -147,7 +154,11 @@ function noteAnswer(response, { isWrite, aside = false }) {
 /** The feed position that an answer from `api` holds, or 0. */
 export const seqOf = (data) => seqs.get(data) ?? 0;
 
+/** The feed position of the write that `data` answers, or 0. */
+export const writtenSeqOf = (data) => writtenSeqs.get(data) ?? 0;
+
 const seqs = new WeakMap();
+const writtenSeqs = new WeakMap();
 
 const numberOrNull = (text) => (text === null || text === "" ? null : Number(text));
 const timeOrNull = (text) => (text ? Date.parse(text) || null : null);

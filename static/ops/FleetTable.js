@@ -40,7 +40,7 @@ function Row({ instance, chosen, state }) {
       <td class=${state === "behind" ? "n bad-ink strong" : "n"}>${lag(instance.lag_ms)}</td>
       <td class="n hide-phone">${instance.last_sync_at ? momentOfDay(instance.last_sync_at) : NONE}</td>
       <td class="n hide-phone">${count(instance.open_streams)}</td>
-      <td class="n">${instance.is_self ? "now" : ago(Date.now() - Date.parse(instance.last_seen_at))}</td>
+      <td class="n">${instance.is_self ? "now" : ago(instance.last_seen_age_ms)}</td>
     </tr>`;
 }
 

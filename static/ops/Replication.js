@@ -21,13 +21,16 @@ import { useWatched } from "./watch.js";
 const EVERY_MS = 5_000;
 const TITLE = "Fleet and replication";
 
-/** How the fleet keeps up: the verdict first, then what is wrong, the facts, every instance, and one of them in depth. */
+/**
+ * How the fleet keeps up: the verdict first, then what is wrong, the facts, every instance, and one of them in depth. What is said of
+ * the fleet and of the primary is what the instance that answers knows; another one that is looked at may be in trouble alone.
+ */
 export function Replication({ instance }) {
   const fleet = useWatched("fleet", (signal) => ops.get("/instances", null, { signal }), EVERY_MS);
   const history = useRef({});
   const status = useWatched(`status ${instance}`, (signal) => loadStatus(instance, history.current, signal), EVERY_MS);
   const conditions = useWatched(`conditions ${instance}`, (signal) => ops.get("/conditions", instance, { signal }), EVERY_MS);
-  useEffect(() => conditions.refresh(), [status.data?.primary]); // the news and its alert come together
+  useEffect(() => conditions.refresh(), [fleet.data?.primary, status.data?.primary]); // the news and its alert come together
   useFocusOnChosen(instance);
   const isLoading = !fleet.data && !fleet.error;
   const skeleton = useSkeleton(isLoading);
@@ -41,9 +44,11 @@ export function Replication({ instance }) {
 
   const name = instance ?? self.id;
   const limitMs = limitOf(status.data?.tuning.interval_s.value ?? 0);
-  const primaryAwaySince = awaySince(status.data, conditions.data);
-  const primaryAway = primaryAwaySince !== null;
-  const items = present(all, primaryAwaySince);
+  const awayMs = fleet.data.primary_away_ms;
+  const primaryAway = awayMs !== null;
+  const primaryAwaySince = primaryAway ? fleet.at - awayMs : null; // by the clock of this device
+  const items = present(all, awayMs);
+  const others = items.filter((item) => item.id !== name && (item.is_self || !primaryAway)); // nobody else is heard of then
   const refresh = () => {
     fleet.refresh();
     status.refresh();
@@ -54,16 +59,16 @@ export function Replication({ instance }) {
       <${Verdict} title=${TITLE} verdict=${verdictOf(items, primaryAwaySince)} at=${fleet.at} />
       <div class="ops-a">
         ${fleet.error && html`<${Stale} at=${fleet.at} />`}
-        <${Alerts} conditions=${conditions.data?.items ?? null} instance=${instance} name=${name} others=${primaryAway ? [] : items.filter((item) => item.id !== name)} onSynced=${refresh} />
+        <${Alerts} conditions=${conditions.data?.items ?? null} instance=${instance} name=${name} others=${others} onSynced=${refresh} />
       </div>
-      <${Facts} self=${self} items=${items} status=${status.data} primaryAwaySince=${primaryAwaySince} />
+      <${Facts} self=${self} items=${items} status=${status.data} name=${name} primaryAwaySince=${primaryAwaySince} />
       <div class="ops-l">
         <${FleetLanes} items=${items} chosen=${name} limitMs=${limitMs} primaryAway=${primaryAway} />
         <${OneInstance} key=${name} instance=${instance} name=${name} status=${status} isCutOff=${Boolean(fleet.error)} onSynced=${refresh} />
         <${FleetTable} items=${all} chosen=${name} primaryAway=${primaryAway} />
       </div>
       <div class="ops-r">
-        ${status.data && html`<${Tuning} key=${name} instance=${instance} name=${name} tuning=${status.data.tuning} fleetSize=${items.length} primaryAway=${primaryAway} onTuned=${refresh} />`}
+        ${status.data && html`<${Tuning} key=${name} instance=${instance} name=${name} status=${status.data} fleetSize=${items.length} primaryAway=${primaryAway} onTuned=${refresh} />`}
         ${status.data && html`<${TuningHistory} tunings=${status.data.tunings} />`}
       </div>
     </div></div>`;
@@ -84,10 +89,4 @@ function Stale({ at }) {
     <${Banner} kind="warn" icon="cloud-off" boxed>
       <strong>No answer since ${clock(at)}.</strong> The figures are from then. This page asks again by itself.
     <//>`;
-}
-
-function awaySince(status, conditions) {
-  const condition = conditions?.items.find(({ name }) => name === "primary_unreachable");
-  if (condition) return Date.parse(condition.since);
-  return status?.primary === "unreachable" ? Date.parse(status.as_of) : null;
 }

@@ -1,5 +1,6 @@
 import { html, useState } from "../vendor/preact.js";
 import { announce } from "../lib/announce.js";
+import { writtenSeqOf } from "../lib/api.js";
 import { explain } from "../lib/problems.js";
 import { Button } from "../ui/Button.js";
 import { FieldError } from "../ui/Field.js";
@@ -8,17 +9,21 @@ import { interval, intervalWords, percent } from "./figures.js";
 import { ops } from "./instances.js";
 import { Forecast } from "./Forecast.js";
 import { Range } from "./Range.js";
-import { bodyOf, chosenOf, intervalStops, JITTER_STOPS, KEYS, moved, resetDraft } from "./draft.js";
+import { bodyOf, chosenOf, intervalStops, isTunedAnywhere, JITTER_STOPS, moved, resetDraft } from "./draft.js";
 
 const ORIGINS = { settings: "as in its settings", everywhere: "set for all instances", instance: "set for this instance" };
 
-/** Change how an instance, or all of them, keep up: with a preview first, without a restart. */
-export function Tuning({ instance, name, tuning: told, fleetSize, primaryAway, onTuned }) {
+/**
+ * Change how an instance, or all of them, keep up: with a preview first, without a restart. `primaryAway`: the instance that answers
+ * does not reach the primary; one that is looked at may be cut off alone, and the others can be tuned then.
+ */
+export function Tuning({ instance, name, status, fleetSize, primaryAway, onTuned }) {
   const [draft, setDraft] = useState({});
   const [busy, setBusy] = useState(null);
   const [problem, setProblem] = useState(null);
-  const [answer, setAnswer] = useState(null); // to a change, until the next look tells as much
-  const tuning = answer?.after === told ? answer.tuning : told;
+  const [answer, setAnswer] = useState(null); // to a change, until its replica holds as much
+  const tuning = answer && status.feed_seq < writtenSeqOf(answer) ? answer : status.tuning;
+  const isCutOff = !primaryAway && status.primary === "unreachable";
 
   const chosen = chosenOf(tuning, draft);
   const put = (key) => (value) => {
@@ -29,10 +34,10 @@ export function Tuning({ instance, name, tuning: told, fleetSize, primaryAway, o
     setBusy(everywhere ? "all" : "one");
     setProblem(null);
     try {
-      const changed = await ops.patch("/replication", instance, { ...bodyOf(tuning, draft, everywhere), everywhere });
-      setAnswer({ tuning: changed, after: told });
+      const changed = await ops.patch("/replication", isCutOff ? null : instance, { ...bodyOf(tuning, draft, everywhere), everywhere });
+      if (!isCutOff) setAnswer(changed);
       setDraft({});
-      toast(everywhere ? "All instances are tuned" : `${name} is tuned`);
+      toast(isCutOff ? `All instances are tuned; ${name} follows when it reaches the primary` : everywhere ? "All instances are tuned" : `${name} is tuned`);
       onTuned();
     } catch (error) {
       setProblem(explain(error));
@@ -43,7 +48,9 @@ export function Tuning({ instance, name, tuning: told, fleetSize, primaryAway, o
   const unchanged = Object.keys(bodyOf(tuning, draft, false)).length === 0;
   const unchangedEverywhere = Object.keys(bodyOf(tuning, draft, true)).length === 0;
   const away = primaryAway && "The primary does not answer, and tuning is kept there.";
-  const isTuned = KEYS.some((key) => tuning[key].from !== "settings");
+  const awayHere = away || (isCutOff && `${name} does not reach the primary, where its tuning is kept.`);
+  const isDrafted = Object.keys(draft).length > 0;
+  const isReset = !isDrafted && !isTunedAnywhere(tuning, status.tunings);
 
   return html`
     <section class="panel" aria-labelledby="ops-tune">
@@ -62,12 +69,10 @@ export function Tuning({ instance, name, tuning: told, fleetSize, primaryAway, o
         <div class="row row-wrap tune-do">
           ${fleetSize > 1 && html`
             <${Button} kind="primary" small busy=${busy === "all" && "Applying…"} disabledBecause=${away || (unchangedEverywhere && "Nothing is changed yet.")} onClick=${() => apply(true)}>Apply to all ${fleetSize} instances<//>`}
-          <${Button} kind=${fleetSize > 1 ? "" : "primary"} small busy=${busy === "one" && "Applying…"} disabledBecause=${away || (unchanged && "Nothing is changed yet.")} onClick=${() => apply(false)}>Apply to ${fleetSize > 1 ? "this instance" : name}<//>
-          ${unchanged
-            ? isTuned && html`<${Button} kind="quiet" small onClick=${() => setDraft(resetDraft(tuning))}>Reset to settings<//>`
-            : html`<${Button} kind="quiet" small onClick=${() => setDraft({})}>Put it back<//>`}
+          <${Button} kind=${fleetSize > 1 ? "" : "primary"} small busy=${busy === "one" && "Applying…"} disabledBecause=${awayHere || (unchanged && "Nothing is changed yet.")} onClick=${() => apply(false)}>Apply to ${fleetSize > 1 ? "this instance" : name}<//>
+          <${Button} kind="quiet" small disabledBecause=${isReset && "All is as in the settings."} onClick=${() => setDraft(isDrafted ? {} : resetDraft(tuning))}>${isDrafted ? "Put it back" : "Reset to settings"}<//>
         </div>
-        ${away && html`<p class="hint">${away} It works again by itself.</p>`}
+        ${awayHere && html`<p class="hint">${awayHere} ${isCutOff && fleetSize > 1 ? "All instances together can be tuned." : "It works again by itself."}</p>`}
       </div>
     </section>`;
 }

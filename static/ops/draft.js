@@ -32,14 +32,24 @@ export function moved(tuning, draft, key, value) {
   return Object.fromEntries(Object.entries(next).filter(([name, entry]) => entry.reset || entry.value !== tuning[name].value));
 }
 
-/** A draft that takes every tuned key back to the instance's settings. */
+/** A draft that takes every key back to the instance's settings. */
 export function resetDraft(tuning) {
-  return Object.fromEntries(KEYS.filter((key) => tuning[key].from !== "settings").map((key) => [key, { value: tuning[key].configured, reset: true }]));
+  return Object.fromEntries(KEYS.map((key) => [key, { value: tuning[key].configured, reset: true }]));
 }
 
-/** The changes to send: null takes a key back to the settings. For all instances also what only this one was tuned to. */
+/**
+ * The changes to send: null takes a key back to the settings. For all instances also what only this one was tuned to; a reset there
+ * takes back every key, because others may be tuned where this one is not.
+ */
 export function bodyOf(tuning, draft, everywhere) {
-  const body = Object.fromEntries(Object.entries(draft).map(([key, entry]) => [key, entry.reset ? null : entry.value]));
+  const changed = Object.entries(draft).filter(([key, entry]) => everywhere || !entry.reset || tuning[key].from !== "settings");
+  const body = Object.fromEntries(changed.map(([key, entry]) => [key, entry.reset ? null : entry.value]));
   if (everywhere) for (const key of KEYS) if (!(key in body) && tuning[key].from === "instance") body[key] = tuning[key].value;
   return body;
+}
+
+/** True when something is tuned here, or for all instances by the newest word in the log, whatever this one was told since. */
+export function isTunedAnywhere(tuning, tunings) {
+  const forAll = KEYS.map((key) => tunings.find((entry) => entry.key === key && entry.instance === null));
+  return KEYS.some((key) => tuning[key].from !== "settings") || forAll.some((entry) => entry && entry.value !== null);
 }

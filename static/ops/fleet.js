@@ -26,10 +26,10 @@ export function stateOf(instance, primaryAway) {
 
 const GONE_BEATS = 10;
 
-/** Those that are part of the fleet now; while the primary is away, those that were when it went. */
-export function present(items, primaryAwaySince) {
-  const wasThere = ({ last_seen_at: seen, interval_s: beatS }) => Date.parse(seen) + GONE_BEATS * beatS * 1000 >= primaryAwaySince;
-  return items.filter((instance) => instance.state !== "gone" || (primaryAwaySince !== null && wasThere(instance)));
+/** Those that are part of the fleet now; while the primary is away, for `primaryAwayMs`, those that were when it went. */
+export function present(items, primaryAwayMs) {
+  const wasThere = ({ last_seen_age_ms: ageMs, interval_s: beatS }) => ageMs - primaryAwayMs <= GONE_BEATS * beatS * 1000;
+  return items.filter((instance) => instance.state !== "gone" || (primaryAwayMs !== null && wasThere(instance)));
 }
 
 const isWell = (state) => state === "fresh" || state === "idle";
@@ -67,13 +67,13 @@ function allFresh(items) {
 }
 
 function trouble({ instance, state }, others) {
-  const also = others.length ? ` ${capital(list(others.map((other) => other.instance.id)))} ${others.length === 1 ? "needs" : "need"} a look too.` : "";
+  const also = others.length ? ` Look at ${list(others.map((other) => other.instance.id))} too.` : "";
   if (state === "behind") {
     const readers = instance.people_connected ? " and people there read old messages." : " and nobody is connected there.";
     return [{ mark: `${instance.id} is ${lag(instance.lag_ms)} behind` }, readers, also];
   }
   if (state === "rebuilding") return [{ mark: `${instance.id} is fetching a new copy`, kind: "warn" }, " of all data and serves the old one meanwhile.", also];
-  return [{ mark: `${instance.id} is silent` }, `: its last word came ${ago(Date.now() - Date.parse(instance.last_seen_at))}.`, also];
+  return [{ mark: `${instance.id} is silent` }, `: its last word came ${ago(instance.last_seen_age_ms)}.`, also];
 }
 
 function several(troubles) {

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Locator, Page, Route, expect
 
 from tests.browser.house import NO_ANSWER, House, OpenProfile
 from tests.browser.test_looks import NARROW, Theme, findings
@@ -28,6 +29,30 @@ OPERATOR, MEMBER = "Farid", "Budi"
 # Seconds between heartbeats: fast enough for a test, and slow enough that nobody falls silent between two looks at the page.
 BEAT_S = 4
 SLOW_MS = 40_000
+
+# Keep what the first slider says from now on in `window.shown`.
+WATCH_SLIDER = """() => {
+  window.shown = [];
+  const slider = document.querySelector(".tune .range");
+  const note = () => window.shown.push(slider.getAttribute("aria-valuetext"));
+  new MutationObserver(note).observe(slider, { attributes: true });
+}"""
+
+# Keep at each canvas what is written on it, and where, since it was cleared.
+NOTE_CANVAS_TEXTS = """
+  const { fillText, clearRect } = CanvasRenderingContext2D.prototype;
+  CanvasRenderingContext2D.prototype.clearRect = function (...box) {
+    this.canvas.texts = [];
+    return clearRect.apply(this, box);
+  };
+  CanvasRenderingContext2D.prototype.fillText = function (text, x, ...rest) {
+    const at = this.getTransform().transformPoint({ x, y: 0 }).x;
+    const width = this.measureText(text).width;
+    const left = { center: at - width / 2, right: at - width, end: at - width }[this.textAlign] ?? at;
+    (this.canvas.texts ??= []).push({ text, left, right: left + width, width: this.canvas.width });
+    return fillText.call(this, text, x, ...rest);
+  };
+"""
 
 
 class Office:
@@ -126,6 +151,55 @@ async def test_an_operator_finds_the_console_and_the_way_back(office: Office) ->
     await expect(page.locator(".fleet")).to_be_visible()
 
 
+@pytest.mark.parametrize("wrong_by_ms", [-120_000, 300_000], ids=["slow", "fast"])
+async def test_the_clock_of_the_device_may_be_wrong(office: Office, wrong_by_ms: int) -> None:
+    page = await office.console("/ops/jobs", shows=".jobs")
+    await page.add_init_script(f"const now = Date.now; Date.now = () => now() + {wrong_by_ms}")
+    answers: list[int] = []
+    page.on("response", lambda answer: "replication?since" in answer.url and answers.append(answer.status))
+    await page.goto(PAGE)
+    await wait_until(lambda: len(answers) >= 3, 40, "the page asked for what is new")
+    assert answers == [200] * len(answers)
+    heard_of = page.get_by_role("row").filter(has_text="region-b").get_by_role("cell").last
+    await expect(heard_of).to_have_text(re.compile(r"^\d\d? s ago$"))
+
+
+async def test_an_instance_that_alone_lost_the_primary_is_not_told_as_the_fleet(
+    tmp_path: Path, new_person: OpenProfile
+) -> None:
+    with Fleet(
+        tmp_path, wired=True, instance__heartbeat_s=BEAT_S, instance__idle_heartbeat_s=BEAT_S
+    ) as fleet:
+        office = await open_office(fleet, new_person)
+        person = await office.house.browser(OPERATOR, f"{PAGE}?instance=b")
+        person.expect_errors(NO_ANSWER)
+        page = person.page
+        verdict = page.get_by_role("heading", level=1)
+        await expect(verdict).to_have_text("Both instances are fresh.")
+        fleet.wires["b"].set_mode("blackhole")
+        await expect(page.get_by_role("region", name="Open alerts")).to_contain_text(
+            "The primary cannot be reached", timeout=SLOW_MS
+        )
+        await expect(verdict).to_contain_text("b is silent", timeout=SLOW_MS)
+        await expect(page.locator(".facts")).to_contain_text("reachable")
+        await expect(page.get_by_role("region", name="Fleet, by region")).not_to_contain_text("not known")
+
+        one = page.get_by_role("region", name="b", exact=True)
+        await one.get_by_role("button", name="Sync now").click()
+        await expect(one.locator("[data-outcome]")).to_contain_text("The primary does not answer.")
+        assert await page.locator(".fresh").get_attribute("data-fresh") == "live"
+
+        tuning = page.get_by_role("region", name="Tuning", exact=True)
+        await tuning.get_by_role("slider", name="Jitter").press("End")
+        await expect(tuning.get_by_role("button", name="Apply to this instance")).to_have_attribute(
+            "aria-disabled", "true"
+        )
+        await tuning.get_by_role("button", name="Apply to all 2 instances").click()
+        await expect(page.get_by_text("b follows when it reaches the primary")).to_be_visible()
+        assert await jitter(office, fleet.a) == 0.5
+        await office.house.close()
+
+
 async def test_whoever_is_no_operator_finds_no_console(office: Office) -> None:
     page = (await office.house.browser(MEMBER, PAGE)).page
     await expect(page.get_by_role("heading", level=1)).to_have_text("There is no page here that you can see")
@@ -163,6 +237,7 @@ async def test_tuning_shows_what_it_means_and_takes_effect_everywhere(own_office
     await expect(tuning.get_by_role("checkbox", name=re.compile("Doorbell"))).not_to_be_checked()
     await page.keyboard.press("Tab")
     await expect(everywhere).to_be_focused()
+    await page.evaluate(WATCH_SLIDER)
     await page.keyboard.press("Enter")
     await expect(page.get_by_text("All instances are tuned")).to_be_visible()
     await expect(everywhere).to_have_attribute("aria-disabled", "true")
@@ -172,6 +247,7 @@ async def test_tuning_shows_what_it_means_and_takes_effect_everywhere(own_office
     changed = history.get_by_role("listitem").filter(has_text="Sync interval")
     await expect(changed).to_contain_text("1 s → 5 s")
     await expect(changed).to_contain_text(f"All instances, by {OPERATOR}")
+    assert set(await page.evaluate("window.shown")) <= {"5 seconds"}  # never what it was before
 
     other = (await own_office.house.member(OPERATOR)).at(own_office.fleet.b.url)
 
@@ -181,10 +257,26 @@ async def test_tuning_shows_what_it_means_and_takes_effect_everywhere(own_office
 
     await wait_until(b_follows, 20, "the other instance is tuned")
 
-    await tuning.get_by_role("button", name="Reset to settings").click()
+    reset = tuning.get_by_role("button", name="Reset to settings")
+    await reset.click()
     await expect(slider).to_have_attribute("aria-valuetext", "1 second")
+    await tuning.get_by_role("button", name="Apply to this instance").click()
+    await expect(page.get_by_text("a is tuned")).to_be_visible()
+    await expect(history.get_by_role("listitem").first).to_contain_text("a, by", timeout=SLOW_MS)
+    await reset.click()  # the others are tuned still
     await everywhere.click()
-    await expect(history.get_by_role("listitem").first).to_contain_text("settings", timeout=SLOW_MS)
+    await expect(history.get_by_role("listitem").first).to_contain_text("All instances, by", timeout=SLOW_MS)
+
+    async def b_is_as_set() -> Any:
+        tuned = answered(await other.get("/api/ops/replication"), 200)["tuning"]
+        return all(tuned[key]["from"] == "settings" for key in ("interval_s", "idle_interval_s", "doorbell"))
+
+    await wait_until(b_is_as_set, 20, "the other instance is as its settings say")
+    await expect(reset).to_have_attribute("aria-disabled", "true")
+
+    await slider.press("End")
+    await tuning.get_by_role("button", name="Put it back").press("Enter")
+    await expect(reset).to_be_focused()
 
 
 async def test_one_instance_is_looked_at_synced_and_tuned_from_another(own_office: Office) -> None:
@@ -221,6 +313,14 @@ async def test_jobs_are_run_and_paused_by_hand(office: Office) -> None:
     await expect(page.get_by_role("heading", level=1)).to_contain_text("paused")
     await job.get_by_role("button", name=re.compile("^Resume ")).click()
     await expect(job).to_contain_text("Fine,")
+
+    fetching = page.get_by_role("row").filter(has_text="Fetch what is new")
+    await fetching.get_by_role("button", name=re.compile("^Pause ")).click()
+    await page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    await expect(fetching).not_to_contain_text("Paused")
+    await expect(page.get_by_role("region", name="Jobs")).to_contain_text("at a")
+    await page.get_by_role("navigation", name="Whose jobs").get_by_role("link", name="b", exact=True).click()
+    await expect(page.get_by_role("region", name="Jobs")).to_contain_text("at b")
 
 
 async def test_while_the_primary_is_away_the_page_says_so_calmly_and_lives(own_office: Office) -> None:
@@ -285,7 +385,10 @@ async def test_an_instance_that_is_behind_is_named_with_a_way_to_help(
     await (await office.house.member(MEMBER)).space()
     await expect(verdict).to_contain_text(re.compile(r"b is \d+ s behind"), timeout=SLOW_MS)
     await expect(verdict).to_contain_text("One of two instances is fresh.")
-    alert = page.get_by_role("alert").filter(has_text=re.compile(r"^b is \d+ s behind"))
+    alert = page.locator(".alert").filter(has_text=re.compile(r"b is \d+ s behind"))
+    await expect(alert).to_be_visible()
+    live = page.locator("main").locator("[role=alert], [role=status], [aria-live]").filter(has_text="behind")
+    assert await live.count() == 0  # the figure changes all the time
     assert await findings(page) == []
     wire.set_mode("pass")
     await alert.get_by_role("button", name="Sync now").click()
@@ -325,6 +428,42 @@ async def test_the_console_does_not_scroll_sideways(office: Office, viewport: di
         assert await page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
         overflow = await page.locator(".scroll").evaluate("box => box.scrollWidth - box.clientWidth")
         assert overflow <= 0, path
+
+
+async def test_charts_write_each_label_once_and_whole(office: Office) -> None:
+    page = await office.console("/ops/jobs", shows=".jobs")
+    await page.add_init_script(NOTE_CANVAS_TEXTS)
+    hour = 1_800_000_000_000  # and five seconds: the newest label stands at the very edge
+
+    async def young(route: Route) -> None:
+        answer = await route.fetch()
+        status = await answer.json()
+        status["history"]["samples"] = [
+            {
+                "at": datetime.fromtimestamp((hour + 5_000 - age_ms) / 1000, UTC).isoformat(),
+                "lag_ms": 3,
+                "sync_ms": 0.2,
+                "sync_max_ms": 0.4,
+                "syncs": 1,
+                "rounds": 1,
+                "bytes": 1,
+                "failures": 0,
+            }
+            for age_ms in (20_000, 10_000, 0)
+        ]
+        await route.fulfill(response=answer, json=status)
+
+    await page.route("**/api/ops/replication?**", young)
+    await page.goto(PAGE)
+    await expect(page.locator(".chart canvas")).to_have_count(2)
+    for texts in await page.evaluate(
+        "[...document.querySelectorAll('.chart canvas')].map(canvas => canvas.texts)"
+    ):
+        words = [text["text"] for text in texts]
+        assert len(words) == len(set(words)), words
+        assert "08:00" in words
+        assert {"0", "5 ms", "10 ms"} <= set(words), words
+        assert all(text["left"] >= 0 and text["right"] <= text["width"] for text in texts), texts
 
 
 async def test_charts_are_drawn_again_in_the_colours_of_the_other_theme(office: Office) -> None:
