@@ -9,9 +9,14 @@ const TIME_AXIS_PX = 26;
 const VALUE_AXIS_PX = 52;
 const LIMIT_PX = 1.5;
 const TIME_STEPS_S = [300, 600, 900, 1800];
+const LABEL_HALF_PX = 20; // "17:30" below the last moment
+const VALUE_STEPS = [1, 10, 100].flatMap((ten) => [1, 2, 5].map((step) => step * ten)).concat(
+  [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 18_000, 36_000, 86_400, 172_800, 604_800].map((seconds) => seconds * 1000),
+);
+const LEAST_SPAN = 10; // lower ones would press noise to the top
 
 /**
- * Lines over the last `spanS` seconds. `data` is uPlot's: times in seconds, then one list for each of `lines`, `{token, width?}` or `{token, dots}`; `limit` is drawn across, dashed. `words(value)`
+ * Lines over the last `spanS` seconds. `data` is uPlot's: times in seconds, then one list for each of `lines`, `{token, width?}` or `{token, dots, isRing?}`; values are whole milliseconds, `limit` is drawn across, dashed. `words(value)`
  * writes a value, `label` says in a sentence what the drawing shows. `onPoint(index | null)` follows the pointer.
  */
 export function Chart({ data, spanS, lines, limit = null, words, label, onPoint }) {
@@ -52,13 +57,13 @@ function options(box, { spanS, lines, limit, words }, onPoint) {
   const axis = { stroke: ink, font: FONT, ticks: { show: false } };
   return {
     ...sizeOf(box),
-    padding: [8, 8, 0, 0],
+    padding: [8, LABEL_HALF_PX, 0, 0],
     legend: { show: false },
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 } },
-    scales: { x: { range: (_, __, newest) => [newest - spanS, newest] }, y: { range: (_, __, most) => [0, (Math.max(most ?? 0, limit ?? 0) || 1) * 1.12] } },
+    scales: { x: { range: (_, __, newest) => [newest - spanS, newest] }, y: { range: (_, __, most) => [0, Math.max(most ?? 0, limit ?? 0, LEAST_SPAN) * 1.12] } },
     axes: [
       { ...axis, grid: { show: false }, size: TIME_AXIS_PX, incrs: TIME_STEPS_S, values: (_, splits) => splits.map((seconds) => clock(seconds * 1000)) },
-      { ...axis, grid: { stroke: colour("--chart-grid", box), width: 1 }, size: VALUE_AXIS_PX, space: 34, values: (_, splits) => splits.map(words) },
+      { ...axis, grid: { stroke: colour("--chart-grid", box), width: 1 }, size: VALUE_AXIS_PX, space: 34, incrs: VALUE_STEPS, values: (_, splits) => splits.map(words) },
     ],
     series: [{}, ...lines.map((line) => series(line, colour(line.token, box)))],
     hooks: { setCursor: [(u) => onPoint(u.cursor.idx ?? null)], drawAxes: limit === null ? [] : [drawLimit(limit, colour("--warn", box))] },
@@ -66,8 +71,8 @@ function options(box, { spanS, lines, limit, words }, onPoint) {
 }
 
 /** Dots for what happens now and then, a line for what always is. */
-function series({ width = 2, dots }, stroke) {
-  if (dots) return { stroke, paths: () => null, points: { show: true, size: dots, fill: stroke, width: 0 } };
+function series({ width = 2, dots, isRing }, stroke) {
+  if (dots) return { stroke, paths: () => null, points: { show: true, size: dots, stroke, fill: isRing ? "transparent" : stroke, width: isRing ? 1.5 : 0 } };
   return { stroke, width, points: { show: false } };
 }
 

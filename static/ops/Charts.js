@@ -2,13 +2,13 @@ import { html, useMemo, useState } from "../vendor/preact.js";
 import { clock } from "../lib/time.js";
 import { plural } from "../lib/words.js";
 import { Chart } from "./Chart.js";
-import { duration, lag, momentOfDay } from "./figures.js";
+import { duration, interval, lag, momentOfDay } from "./figures.js";
 import { limitOf } from "./fleet.js";
 import { SHOWN_MS } from "./status.js";
 
 const LIMIT_SHOWN_FROM = 0.4; // of the limit: below that the line would only press the others flat
 const TABLE_STEP_MS = 300_000;
-const SYNC_LINES = [{ token: "--chart-3", dots: 4 }, { token: "--chart-1", dots: 4 }];
+const SYNC_LINES = [{ token: "--chart-3", dots: 8, isRing: true }, { token: "--chart-1", dots: 4 }]; // equal ones stay both in sight
 
 /** The last hour of one instance: how far behind it was and how long its syncs took, drawn and as a table. */
 export function Charts({ instance, status }) {
@@ -24,14 +24,14 @@ export function Charts({ instance, status }) {
 }
 
 function LagChart({ instance, samples, limitMs }) {
-  const highest = Math.max(0, ...samples.map((sample) => sample.lag_ms ?? 0));
+  const highest = Math.max(0, ...samples.map((sample) => sample.lag_ms));
   const isOver = highest > limitMs;
   const showsLimit = highest > limitMs * LIMIT_SHOWN_FROM;
   const data = useMemo(() => [times(samples), samples.map((sample) => sample.lag_ms)], [samples]);
   const lines = [isOver ? { token: "--chart-2", width: 2.5 } : { token: "--chart-1", width: 2 }];
   return html`
     <${Panel} id="ops-lag" title="Behind the primary, last hour" samples=${samples} data=${data} lines=${lines} limit=${showsLimit ? limitMs : null}
-      label=${lagLabel(instance, samples, highest, limitMs)} words=${axisLag} point=${(sample) => `${lag(sample.lag_ms)} behind`}
+      label=${lagLabel(instance, samples, highest, limitMs)} words=${axisWords} point=${(sample) => `${lag(sample.lag_ms)} behind`}
       legend=${html`<span class=${isOver ? "key key-2" : "key"}>slowest in 10 s</span><span class="key key-limit">limit ${lag(limitMs)}${!showsLimit && ", far above"}</span>`} />`;
 }
 
@@ -43,7 +43,7 @@ function SyncChart({ samples }) {
   return html`
     <${Panel} id="ops-sync" title="Sync duration, last hour" samples=${samples} data=${data} lines=${SYNC_LINES} empty=${syncs === 0 && failures === 0 && "Nothing had to be fetched in the last hour."}
       label=${`How long syncs took in the last hour: ${plural(syncs, "sync")}, ${duration(longest)} at most, ${plural(failures, "failure")}.`}
-      words=${axisDuration} point=${(sample) => (sample.syncs ? `${duration(sample.sync_ms)}, at most ${duration(sample.sync_max_ms)}` : "none needed")}
+      words=${axisWords} point=${(sample) => (sample.syncs ? `${duration(sample.sync_ms)}, at most ${duration(sample.sync_max_ms)}` : "none needed")}
       legend=${html`<span class="key key-dot">typical in 10 s</span><span class="key key-dot key-3">slowest</span>`} />`;
 }
 
@@ -100,5 +100,8 @@ function lagLabel(instance, samples, highest, limitMs) {
 
 const times = (samples) => samples.map((sample) => Date.parse(sample.at) / 1000);
 const most = (a, b) => (b === null || b === undefined ? a : Math.max(a ?? 0, b));
-const axisLag = (ms) => `${Number((ms / 1000).toFixed(2))} s`;
-const axisDuration = (ms) => (ms < 1000 ? `${Math.round(ms)} ms` : axisLag(ms));
+
+function axisWords(ms) {
+  if (ms === 0) return "0";
+  return ms < 1000 ? `${ms} ms` : interval(ms / 1000);
+}
