@@ -5,8 +5,9 @@ import { usePaneHeading } from "../ui/usePaneHeading.js";
 import { momentWithDay } from "./figures.js";
 import { spoken } from "./fleet.js";
 
-// A mark of so many letters stays on one line of the narrowest phone.
+// A mark of so many letters stays on one line of the narrowest phone, and so does a name with hyphens.
 const SHORT = 24;
+const WITH_HYPHEN = /([^\s,.:]*-[^\s,.:]*)/;
 
 /** The sentence that answers "what needs me?", and how old the answer is. Told to screen readers when the news is another. */
 export function Verdict({ title, verdict, at }) {
@@ -18,9 +19,14 @@ export function Verdict({ title, verdict, at }) {
   }, [verdict.key]);
   return html`
     <div class="verdict">
-      <h1 tabindex="-1" ref=${heading}>${verdict.parts.map((part) => (part.mark ? html`<mark data-kind=${part.kind} data-short=${part.mark.length <= SHORT ? "" : undefined}>${part.mark}</mark>` : part))}</h1>
+      <h1 tabindex="-1" ref=${heading}>${verdict.parts.map((part) => (part.mark ? html`<mark data-kind=${part.kind} data-short=${part.mark.length <= SHORT ? "" : undefined}>${unbroken(part.mark)}</mark>` : unbroken(part)))}</h1>
       ${at && html`<${Stamp} at=${at} />`}
     </div>`;
+}
+
+/** A text whose names do not end a line at their hyphens. */
+function unbroken(text) {
+  return text.split(WITH_HYPHEN).map((piece) => (piece.includes("-") && piece.length <= SHORT ? html`<span class="unbroken">${piece}</span>` : piece));
 }
 
 function Stamp({ at }) {

@@ -33,7 +33,7 @@ export function FreshStrip({ tryNow }) {
   if (fresh.showBanner) {
     return html`
       <${Banner} icon="history">
-        <strong>As of ${ago(fresh.ageMs)}.</strong> Messages from others come a little late.${state.primaryIsKnown && " Yours go out at once."}
+        <strong aria-hidden="true">As of ${ago(fresh.ageMs)}.</strong><span class="sr">You see an older state.</span> Messages from others come a little late.${state.primaryIsKnown && " Yours go out at once."}
       <//>`;
   }
   return null;
