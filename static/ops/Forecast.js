@@ -5,10 +5,11 @@ import { about, bytes, count, lag, NONE, percent } from "./figures.js";
 import { ops } from "./instances.js";
 
 const PAUSE_MS = 200; // a slider passes many values on its way
+const RETRY_MS = 5_000;
 
 const ROWS = [
-  ["Behind, typical", "lag_p50_ms", lag],
-  ["Behind, slowest 5 %", "lag_p95_ms", lag],
+  ["A change comes, typically after", "lag_p50_ms", lag],
+  ["The slowest 5 % after", "lag_p95_ms", lag],
   ["Requests a day", "requests_per_day", about],
   ["Bytes a day", "bytes_per_day", bytes],
 ];
@@ -23,14 +24,17 @@ export function Forecast({ instance, changes, present }) {
   const wanted = JSON.stringify(isChanged ? changes : { ...present, everywhere: true });
   useEffect(() => {
     const asking = new AbortController();
-    const timer = setTimeout(async () => {
+    let timer = setTimeout(ask, PAUSE_MS);
+    async function ask() {
       try {
         const forecast = await ops.post("/replication/preview", instance, JSON.parse(wanted), { key: null, signal: asking.signal });
         setState({ forecast, wanted, error: null });
       } catch (error) {
-        if (!asking.signal.aborted) setState((before) => ({ ...before, error }));
+        if (asking.signal.aborted) return;
+        setState((before) => ({ ...before, error }));
+        if (error.isPassing) timer = setTimeout(ask, error.retryAfterMs ?? RETRY_MS);
       }
-    }, PAUSE_MS);
+    }
     return () => {
       clearTimeout(timer);
       asking.abort();
@@ -53,7 +57,7 @@ export function Forecast({ instance, changes, present }) {
     </div>`;
 }
 
-const spoken = (then) => `Then typically ${lag(then.lag_p50_ms)} behind, with ${about(then.requests_per_day)} requests a day.`;
+const spoken = (then) => `Then a change typically comes after ${lag(then.lag_p50_ms)}, with ${about(then.requests_per_day)} requests a day.`;
 
 function basisWords({ hours, rounds, changes, measured, active_share: active }) {
   if (!measured) return "There is little history here yet, so much of this is assumed.";
