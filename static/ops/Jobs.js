@@ -1,16 +1,33 @@
 import { html } from "../vendor/preact.js";
 import { capital, list, pluralWord } from "../lib/words.js";
+import { ops, pageOf } from "./instances.js";
 import { JobsTable, useJobs } from "./JobsTable.js";
 import { Verdict } from "./Verdict.js";
+import { useWatched } from "./watch.js";
 
-/** What runs by itself at one instance: whether all went well, then each job. */
+const FLEET_EVERY_MS = 30_000;
+
+/** What runs by itself at one instance: whether all went well, then each job, and the way to the others. */
 export function Jobs({ instance }) {
   const jobs = useJobs(instance);
+  const fleet = useWatched("fleet", (signal) => ops.get("/instances", null, { signal }), FLEET_EVERY_MS);
+  const items = fleet.data?.items.filter((item) => item.state !== "gone") ?? [];
+  const name = instance ?? items.find((item) => item.is_self)?.id ?? null;
   return html`
     <div class="scroll"><div class="ops ops-one">
       <${Verdict} title="Jobs" verdict=${verdictOf(jobs.data?.items ?? null)} at=${jobs.at} />
-      <${JobsTable} jobs=${jobs} instance=${instance} name=${instance} />
+      ${items.length > 1 && html`<${Instances} items=${items} chosen=${name} />`}
+      <${JobsTable} jobs=${jobs} instance=${instance} name=${name} />
     </div></div>`;
+}
+
+function Instances({ items, chosen }) {
+  return html`
+    <nav class="row row-wrap sm" aria-label="Whose jobs">
+      <span class="ink-3">Jobs at</span>
+      ${items.map(({ id, is_self: isSelf }) => html`
+        <a class="instance-link" key=${id} href=${pageOf(isSelf ? null : id, "/ops/jobs")} aria-current=${id === chosen ? "page" : undefined}>${id}</a>`)}
+    </nav>`;
 }
 
 function verdictOf(items) {

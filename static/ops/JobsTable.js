@@ -3,6 +3,7 @@ import { announce } from "../lib/announce.js";
 import { explain } from "../lib/problems.js";
 import { shortTime } from "../lib/time.js";
 import { Button } from "../ui/Button.js";
+import { ConfirmDialog } from "../ui/ConfirmDialog.js";
 import { LoadError } from "../ui/LoadError.js";
 import { RowsSkeleton, useSkeleton } from "../ui/Skeleton.js";
 import { toast } from "../ui/toasts.js";
@@ -11,6 +12,10 @@ import { ops } from "./instances.js";
 import { useWatched } from "./watch.js";
 
 const EVERY_MS = 5_000;
+const SOON_S = 60;
+
+// What people notice at once when it stops.
+const ASKED_BEFORE_PAUSE = { replica_sync: "Without it this instance shows people what it has now and nothing newer, except where another instance rings." };
 
 /** The jobs of an instance, as `useWatched` gives them. */
 export const useJobs = (instance) => useWatched(`jobs ${instance}`, (signal) => ops.get("/jobs", instance, { signal }), EVERY_MS);
@@ -33,6 +38,7 @@ export function JobsTable({ jobs, instance = null, name }) {
 
 function Row({ job, instance, onChanged }) {
   const [busy, setBusy] = useState(false);
+  const [asks, setAsks] = useState(false);
   const act = async (request, words) => {
     setBusy(true);
     try {
@@ -47,19 +53,31 @@ function Row({ job, instance, onChanged }) {
   };
   const path = `/jobs/${encodeURIComponent(job.id)}`;
   const run = () => act(() => ops.post(`${path}/run`, instance, {}), `${job.title}: running`);
-  const pause = () => act(() => ops.patch(path, instance, { paused: !job.paused }), job.paused ? `${job.title}: goes on` : `${job.title}: paused`);
+  const setPaused = (paused) => ops.patch(path, instance, { paused });
+  const pauseOrGoOn = () => act(() => setPaused(!job.paused), job.paused ? `${job.title}: goes on` : `${job.title}: paused`);
+  const loss = ASKED_BEFORE_PAUSE[job.id];
   const { mark, words } = lastWords(job);
   return html`
     <tr>
       <th scope="row"><span class="row"><span class="dotmark" data-s=${mark}></span>${job.title}</span><span class="role job-when">${scheduleWords(job)}</span></th>
       <td class=${mark === "bad" ? "bad-ink" : ""}>${words}</td>
       <td class="n hide-phone">${duration(job.last?.duration_ms)}</td>
-      <td class="n hide-phone">${job.paused || job.waits_for_leader || !job.next_run_at ? NONE : shortTime(job.next_run_at)}</td>
+      <td class="n hide-phone">${nextWords(job)}</td>
       <td class="n"><span class="row job-do">
         <${Button} small kind="quiet" disabledBecause=${whyNot(job)} busy=${busy && "Running…"} aria-label=${`Run ${job.title} now`} onClick=${run}>Run now<//>
-        <${Button} small kind="quiet" aria-label=${`${job.paused ? "Resume" : "Pause"} ${job.title}`} onClick=${pause}>${job.paused ? "Resume" : "Pause"}<//>
-      </span></td>
+        <${Button} small kind="quiet" aria-label=${`${job.paused ? "Resume" : "Pause"} ${job.title}`} onClick=${loss && !job.paused ? () => setAsks(true) : pauseOrGoOn}>${job.paused ? "Resume" : "Pause"}<//>
+      </span>
+      ${asks && html`
+        <${ConfirmDialog} title=${`Pause “${job.title}”?`} verb="Pause it" busyVerb="Pausing…" act=${() => setPaused(true)} onClose=${() => setAsks(false)} onDone=${onChanged}>
+          <p>${loss}</p>
+        <//>`}</td>
     </tr>`;
+}
+
+/** What comes by the second has no time of its own. */
+function nextWords({ paused, waits_for_leader: elsewhere, next_run_at: at, schedule }) {
+  if (paused || elsewhere || !at) return NONE;
+  return schedule.kind === "interval" && schedule.interval_s < SOON_S ? `within ${interval(schedule.interval_s)}` : shortTime(at);
 }
 
 function whyNot(job) {
