@@ -17,8 +17,7 @@ export function LoadError({ what, error, retry }) {
   return html`
     <${Banner} kind=${isOurs ? "bad" : "off"} icon=${isOurs ? "circle-alert" : iconOf(error)} boxed role=${isOurs ? "alert" : "status"}
       action=${html`<${Button} small onClick=${retry}>Try again<//>`}>
-      <strong>${what} could not be loaded.</strong> ${explain(error)}${" "}
-      ${error.status >= 500 && isOurs && error.requestId && html`<span class="mono xs">req ${error.requestId}</span>`}
+      <strong>${what} could not be loaded.</strong> ${explain(error)}
     <//>`;
 }
 
