@@ -132,8 +132,11 @@ function useChatActions({ room, state, space, my, setEditing, setRemoving, setCo
         if (text !== editing.message.content) await editMessage(editing.message, editing.version, text);
       } catch (error) {
         if (error.code !== "STALE_VERSION" || !error.current) return explain(error);
-        setEditing(editOf(error.current, text)); // seen now: saving again is a decision
-        return "You changed this message somewhere else meanwhile; the chat shows how it reads now. Yours is kept here. Save again to replace it.";
+        if (error.current.content !== text) {
+          setEditing(editOf(error.current, text)); // seen now: saving again is a decision
+          return "You changed this message somewhere else meanwhile; the chat shows how it reads now. Yours is kept here. Save again to replace it.";
+        }
+        // an earlier try, whose answer was lost, had saved it
       }
       announce("Saved");
       leaveEditing();
