@@ -1,6 +1,7 @@
 /** Brings each live event to the state that owns it, for as long as somebody is signed in. */
 
 import { announce, announceMessage } from "./lib/announce.js";
+import { onHeard } from "./lib/api.js";
 import { copyText } from "./lib/clipboard.js";
 import { canWrite, freshness, noteFreshness, noteLine } from "./lib/freshness.js";
 import { abandon, claim, flush, startOutbox, stopOutbox } from "./lib/outbox.js";
@@ -58,6 +59,11 @@ export function tryNow() {
   stream?.retryNow();
   flush();
 }
+
+// What others asked for came: the line is back before the stream would have tried again.
+onHeard(() => {
+  if (freshness.get().lostSince !== null) stream?.heard();
+});
 
 function onState(state) {
   const wasOpen = freshness.get().lostSince === null;

@@ -23,6 +23,7 @@ export function keepStream({ afterSeq, onEvent, onState, onRefused }) {
 
   async function connect() {
     clearTimeout(retryTimer);
+    retryTimer = 0;
     connection = new AbortController();
     const own = connection;
     try {
@@ -51,6 +52,11 @@ export function keepStream({ afterSeq, onEvent, onState, onRefused }) {
     connect();
   }
 
+  /** The server was heard of: wait no longer, but leave an attempt alone that is under way. */
+  function heard() {
+    if (retryTimer && !closed) connect();
+  }
+
   const onOffline = () => {
     onState("lost");
     connection?.abort();
@@ -61,6 +67,7 @@ export function keepStream({ afterSeq, onEvent, onState, onRefused }) {
 
   return {
     retryNow,
+    heard,
     close() {
       closed = true;
       clearTimeout(retryTimer);
