@@ -203,7 +203,7 @@ function loadAll() {
     .sort((a, b) => a.createdAt - b.createdAt);
 }
 
-/** Another tab added, sent or took back an entry. */
+/** Another tab added, tried, sent or took back an entry. */
 function onOtherTab(event) {
   if (!event.key?.startsWith(storagePrefix())) return;
   const key = event.key.slice(storagePrefix().length);
@@ -212,6 +212,7 @@ function onOtherTab(event) {
   const stored = event.newValue === null ? null : readStored(event.key, null);
   if (stored === null) outbox.set({ entries: others });
   else if (!known) outbox.set({ entries: [...others, asWaiting(stored)].sort((a, b) => a.createdAt - b.createdAt) });
+  else if (known.state !== "sending") outbox.set({ entries: outbox.get().entries.map((entry) => (entry.key === key ? { ...asWaiting(stored), messageId: entry.messageId } : entry)) });
 }
 
 const asWaiting = (entry) => ({ ...entry, state: entry.state === "failed" ? "failed" : "queued" });
