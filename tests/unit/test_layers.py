@@ -1,6 +1,6 @@
 """Who may import whom: reads every import of `groupspaces/` and `scheduler/` and names the line that breaks a rule.
 
-    0 errors clock settings markdown …   1 db   2 live mail   3 web
+    0 errors clock settings markdown host …   1 db   2 live mail   3 web
     4 accounts · spaces · {chat notes lessons files} · notifications · search
     5 ops   6 scheduler   7 app server cli
 

@@ -10,11 +10,14 @@ import sys
 import threading
 from pathlib import Path
 
+import pytest
+
+from groupspaces.db import local_primary
 from groupspaces.db.batch import Batch, Statement
 from groupspaces.db.local_primary import LocalPrimary
 from groupspaces.db.turns import Turns
+from groupspaces.errors import Unavailable
 from tests.support.wait import block_until
-
 
 _HOLDER = """
 import pathlib, signal, sys
@@ -77,6 +80,25 @@ def test_a_turn_ends_with_its_holder(tmp_path: Path) -> None:
     with turns.mine():
         assert is_locked(tmp_path / "write.lock")
     turns.close()
+
+
+async def test_who_gets_no_turn_is_told_so_and_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_primary, "_TURN_TIMEOUT_S", 0.2)
+    primary = LocalPrimary(tmp_path / "test.db", on_commit=lambda: None, turns=Turns(tmp_path))
+    await primary.start()
+    await primary.sequence("CREATE TABLE note (id INTEGER PRIMARY KEY, text TEXT) STRICT")
+    note = Batch([Statement("INSERT INTO note (text) VALUES ('a') RETURNING id")])
+    hung = opened(tmp_path)
+    with hung.mine():
+        for attempt in (primary.write(note), primary.write(note), primary.read("SELECT 1")):
+            with pytest.raises(Unavailable) as raised:
+                await asyncio.wait_for(attempt, 5)
+            assert raised.value.code == "OVERLOADED"
+    hung.close()
+    assert (await primary.write(note)).rows == [[(1,)]], "what was given up is not written later"
+    await primary.close()
 
 
 async def test_two_primaries_write_one_file(tmp_path: Path) -> None:
