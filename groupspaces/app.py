@@ -165,12 +165,13 @@ class Application:
             doorbell_on=lambda: self._tuning.now.doorbell,
         )
         self._doorbell.subscribe(self._history.announced)
-        watch = Watch(
+        self._watch = watch = Watch(
             db,
             conditions,
             clock,
             interval_s=lambda: self._pace.meant_s,
             timeout_s=settings.replica.timeout_s,
+            leader_silent_s=crew.leader_silent_s,
         )
         self._scheduler = Scheduler(
             job_table(db, settings, self._fleet, watch, self._pace, on_sync_due=self._history.scheduled),
@@ -319,9 +320,10 @@ class Application:
         self._db.refresh()
 
     def _look_at_others(self) -> bool:
-        """Notice what other workers did, tell them how it is here, and return whether to look again soon."""
-        self._db.refresh()
+        """Tell other workers how it is here, notice what they did, and return whether to look again soon."""
         self._activity.say(self._hub.open_streams)
+        self._watch.look_at_leader()
+        self._db.refresh()
         return self._hub.open_streams > 0
 
     async def _spent(self) -> Spent:
@@ -340,6 +342,8 @@ class Application:
 
     def _somebody_arrived(self) -> None:
         if not self._crew.leads:
+            # First the board: what the leader plans by it counts for a whole interval.
+            self._activity.say(self._hub.open_streams)
             self._crew.tell("arrived")
         elif self._db.mode == "replica":
             self._scheduler.run_soon("replica_sync")

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 
+from groupspaces.host import channel
 from tests.conftest import StartServer
 from tests.support.client import Participant, expect, refused
+from tests.support.fleet import replica_settings
 from tests.support.server import Server, Setting
+from tests.support.sqld import Sqld
+from tests.support.wait import wait_until
 from tests.support.workers import at_worker, elected_pid, other_pid, two_workers, wire_to
 
 FREE: dict[str, Setting] = {"limits.enabled": False}
@@ -62,3 +67,31 @@ async def test_a_body_that_never_comes_is_given_up(start_server: StartServer) ->
         answered = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
         assert answered.startswith(b"HTTP/1.1 503 ")
         assert b"application/problem+json" in answered
+
+
+@pytest.mark.sqld
+async def test_the_first_visitor_is_no_less_one_at_another_worker(
+    sqld: Sqld, start_server: StartServer
+) -> None:
+    paces: dict[str, Setting] = {
+        "replica.interval_s": 1,
+        "replica.idle_interval_s": 3600,
+        "instance.heartbeat_s": 1,
+        "instance.idle_heartbeat_s": 3600,
+    }
+    server = await asyncio.to_thread(two_workers, start_server, replica_settings(sqld.url) | paces)
+
+    async def runs() -> dict[str, int]:
+        answer = await asyncio.to_thread(channel.request, server.data_folder, "GET", "/api/ops/jobs")
+        return {job["id"]: job["runs"] for job in json.loads(answer.body)["items"]}
+
+    async with at_worker(server, other_pid(server)) as visitor:
+        await visitor.sign_up()
+        before = await runs()
+        expect(await visitor.get("/api/spaces"), 200)
+
+        async def go_on() -> bool:
+            now = await runs()
+            return all(now[name] >= before[name] + 3 for name in ("replica_sync", "heartbeat"))
+
+        await wait_until(go_on, 15, "both go on at the pace of an instance with people")
