@@ -13,7 +13,7 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -32,6 +32,8 @@ _log = logging.getLogger("groupspaces.db")
 _GROUP_LIMIT = 256
 _QUEUE_LIMIT = 4_096
 _BUSY_TIMEOUT_MS = 2_000
+# Where processes take turns, one that hangs with its turn must not have everybody wait until it is killed.
+_TURN_TIMEOUT_S = 5.0
 
 # Of what SQLite raises, these concern one batch alone; the rest (a full disk, a failing one) concerns the transaction.
 _FAULTS_OF_THE_BATCH = (
@@ -47,6 +49,8 @@ _FAULTS_OF_THE_BATCH = (
 class _Waiting:
     batch: Batch
     future: asyncio.Future[Written]
+    # Whoever takes it decides: the writer, that this is written now; its caller, that it is not written any more.
+    decision: threading.Lock = field(default_factory=threading.Lock)
     outcome: Written | Exception | None = None
 
 
@@ -106,18 +110,25 @@ class LocalPrimary:
     async def write(self, batch: Batch) -> Written:
         """Commit a batch together with whatever else waits.
 
-        Raises the batch's own `AppError`s, `ConstraintViolation`, or `Unavailable` (`STORAGE_UNAVAILABLE`,
-        `OVERLOADED`); in each case nothing of the batch was written.
+        Raises the batch's own `AppError`s, `ConstraintViolation`, or `Unavailable` (`STORAGE_UNAVAILABLE`, `OVERLOADED`: too
+        many wait, or other processes do not let us have our turn); in each case nothing of the batch was written.
         """
         if self._queue.qsize() >= _QUEUE_LIMIT:
             raise Unavailable("Too many writes are waiting. Try again.", code="OVERLOADED", retry_after_s=1)
         future: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
-        self._queue.put(_Waiting(batch, future))
+        waiting = _Waiting(batch, future)
+        self._queue.put(waiting)
+        if self._turns is not None:
+            await _begun(waiting)
         return await future
 
     async def read(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:
         """Read behind every write that was queued before."""
-        return await self._call(lambda c: cast("list[Row]", c.execute(sql, tuple(params)).fetchall()))
+        call = self._call(lambda c: cast("list[Row]", c.execute(sql, tuple(params)).fetchall()))
+        try:
+            return await asyncio.wait_for(call, None if self._turns is None else _TURN_TIMEOUT_S)
+        except TimeoutError as error:
+            raise _no_turn() from error
 
     async def sequence(self, sql: str) -> None:
         """Run several statements in one transaction. Raises `SequenceFailed`; nothing is changed then."""
@@ -207,6 +218,18 @@ class LocalPrimary:
                 _settle(waiting)
 
 
+async def _begun(waiting: _Waiting) -> None:
+    """Give a write some time to get its turn. Raises `Unavailable` (`OVERLOADED`) when it is given up before it was begun."""
+    try:
+        await asyncio.wait([waiting.future], timeout=_TURN_TIMEOUT_S)
+    except asyncio.CancelledError:
+        waiting.future.cancel()
+        raise
+    if not waiting.future.done() and waiting.decision.acquire(blocking=False):
+        waiting.future.cancel()
+        raise _no_turn()
+
+
 def _settle(waiting: _Waiting) -> None:
     if waiting.future.done():
         return
@@ -229,7 +252,7 @@ def _open(path: Path) -> apsw.Connection:
 
 def _commit_group(connection: apsw.Connection, group: list[_Waiting]) -> list[_Waiting]:
     """Give every member of the group its outcome, with one commit if that succeeds and one each if it does not."""
-    live = [waiting for waiting in group if not waiting.future.cancelled()]
+    live = [w for w in group if w.decision.acquire(blocking=False) and not w.future.cancelled()]
     if not _commit_together(connection, live):
         for waiting in live:
             _commit_together(connection, [waiting], last_chance=True)
@@ -299,6 +322,14 @@ def _run_steps(connection: apsw.Connection, batch: Batch) -> Written:
         except apsw.SQLError as error:
             raise _Refused(step.refused) from error
     return Written(seq, rows)
+
+
+def _no_turn() -> Unavailable:
+    return Unavailable(
+        "Saving takes too long right now. Nothing was changed; try again shortly.",
+        code="OVERLOADED",
+        retry_after_s=5,
+    )
 
 
 def storage_unavailable(reason: str) -> Unavailable:

@@ -67,6 +67,7 @@ class Board:
     prepared = _Whole(10)
     welcomed = _Whole(11)
     failed = _Whole(12)
+    leader = _Whole(13)
 
     def __init__(self, workers: int = 1) -> None:
         """Make the memory; untouched pages of it cost nothing."""
@@ -80,6 +81,7 @@ class Board:
         self.fresh_s = time.monotonic()
         for worker in range(workers):
             self.say(worker, seen_at_s=float("-inf"), open_streams=0)
+            self.hush(worker)
 
     # --- what each worker says of itself ---
 
@@ -92,9 +94,18 @@ class Board:
         return self.wholes[_word_of(worker) + 1]
 
     def say(self, worker: int, *, seen_at_s: float, open_streams: int) -> None:
-        """Tell how busy a worker is."""
+        """Tell how busy a worker is, and so that it is alive."""
         word = _word_of(worker)
         self.reals[word], self.wholes[word + 1] = seen_at_s, open_streams
+        self.reals[word + 3] = time.monotonic()
+
+    def alive_at_s(self, worker: int) -> float:
+        """When this worker last said anything; 0 for one that is starting or has begun to end, and promises nothing."""
+        return self.reals[_word_of(worker) + 3]
+
+    def hush(self, worker: int) -> None:
+        """Have nobody expect to hear of a worker."""
+        self.reals[_word_of(worker) + 3] = 0.0
 
     def reads(self, worker: int, generation: int) -> None:
         """Tell which generation of the replica a worker reads; 0 for none."""
@@ -107,6 +118,7 @@ class Board:
     def ended(self, worker: int) -> None:
         """Forget what a worker said that has ended."""
         self.say(worker, seen_at_s=self.seen_at_s(worker), open_streams=0)
+        self.hush(worker)
         self.reads(worker, 0)
 
     # --- positions ---

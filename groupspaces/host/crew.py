@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import signal
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import Context
 from pathlib import Path
@@ -48,6 +49,7 @@ class Crew:
         self._following: asyncio.Task[None] | None = None
         self._channel: Channel | None = None
         self._closed = False
+        self._heard_s = time.monotonic()
 
     @property
     def board(self) -> Board:
@@ -82,6 +84,7 @@ class Crew:
         """Answer the command line and the other workers from now on. Raises OSError when the socket cannot be made."""
         self._channel = Channel(self._folder, {**verbs, HELLO: _hello})
         await self._channel.open()
+        self.board.leader = self.number
         self.leads = True
         self._is_settled.set()
 
@@ -92,6 +95,7 @@ class Crew:
     async def close(self) -> None:
         """Talk to nobody any more. A leader's place stays taken until `resign`."""
         self.retire()
+        self.board.hush(self.number)
         if self._following is not None:
             self._following.cancel()
             await asyncio.gather(self._following, return_exceptions=True)
@@ -104,6 +108,14 @@ class Crew:
     def resign(self) -> None:
         """Let another worker lead, once nothing here touches what a leader keeps."""
         self._election.resign()
+
+    def leader_silent_s(self) -> float:
+        """Return for how long nobody was heard of who leads; 0 for who leads. One that hangs keeps its place and its line."""
+        if self.leads:
+            return 0.0
+        if self._line is not None:
+            self._heard_s = max(self._heard_s, self.board.alive_at_s(self.board.leader))
+        return time.monotonic() - self._heard_s
 
     # --- talking ---
 

@@ -1,4 +1,5 @@
-"""The parent of a host's workers: it starts them, replaces one that dies, passes signals on, and ends when they have ended.
+"""The parent of a host's workers: it starts them, kills one that hangs, replaces one that dies, passes signals on, and ends when
+they have ended.
 
 Owns nothing else, so that nothing else can take it down: no event loop, no thread, no database. Workers are forked from it and share
 the memory of what it had imported. They do not outlive it: the kernel kills them with it where it can (Linux), and everywhere they
@@ -22,6 +23,9 @@ from dataclasses import dataclass
 # A worker that lived less long died of its start: the next one waits, longer each time.
 _SHORT_LIFE_S = 5.0
 _PAUSE_S, _MAX_PAUSE_S = 0.5, 10.0
+# A worker says every second that it is alive. One that has been silent for this long may hold what the others wait for: it is killed.
+_SILENT_S = 15.0
+_LOOK_S = 5.0
 # Beyond what a worker itself allows for its end.
 _KILL_AFTER_S = 5.0
 
@@ -46,17 +50,21 @@ class Supervisor:
         run: Callable[[int, int], int],
         *,
         is_final: Callable[[int], bool],
+        alive_at_s: Callable[[int], float],
         on_stop: Callable[[], None],
         on_ended: Callable[[int], None],
         stop_timeout_s: float,
     ) -> None:
         """Workers run `run(number, lifeline)` and end with what it returns; `lifeline` is readable once we are gone.
 
-        An exit code for which `is_final` holds ends everything with that code. `on_stop` is called once, when the end begins;
+        An exit code for which `is_final` holds ends everything with that code. `alive_at_s(number)` is when a worker last said
+        that it is alive, by the monotonic clock, 0 while nothing is expected of it. `on_stop` is called once, when the end begins;
         `on_ended(number)` whenever a worker has ended.
         """
         self._run = run
         self._is_final = is_final
+        self._alive_at_s = alive_at_s
+        self._looked_s = self._awake_since_s = time.monotonic()
         self._on_stop = on_stop
         self._on_ended = on_ended
         self._stop_timeout_s = stop_timeout_s
@@ -94,6 +102,7 @@ class Supervisor:
         """Bury who has died and start who is due. False when nobody is left and nobody will come."""
         self._bury()
         now_s = time.monotonic()
+        self._end_silent(now_s)
         if self._stopping_since_s is None:
             for number, worker in enumerate(self._workers):
                 if not worker.pid and worker.due_s <= now_s:
@@ -117,12 +126,26 @@ class Supervisor:
             self._on_stop()
         self._signal(signal.SIGTERM)
 
-    def _wait_s(self) -> float | None:
+    def _end_silent(self, now_s: float) -> None:
+        """Kill who hangs. After a pause of the whole machine, in which we ourselves did not look, all get their time again."""
+        if now_s - self._looked_s > 2 * _LOOK_S:
+            self._awake_since_s = now_s
+        self._looked_s = now_s
+        for number, worker in enumerate(self._workers):
+            alive_at_s = self._alive_at_s(number)
+            if worker.pid and alive_at_s and now_s - max(alive_at_s, self._awake_since_s) > _SILENT_S:
+                sys.stderr.write(
+                    f"groupspaces: worker {number} has hung for {_SILENT_S:g} s and is killed.\n"
+                )
+                os.kill(worker.pid, signal.SIGKILL)
+
+    def _wait_s(self) -> float:
         now_s = time.monotonic()
         if self._stopping_since_s is not None:
-            return max(0.01, self._stopping_since_s + self._stop_timeout_s + _KILL_AFTER_S - now_s)
+            over_s = self._stopping_since_s + self._stop_timeout_s + _KILL_AFTER_S
+            return min(_LOOK_S, max(0.01, over_s - now_s))
         due = [worker.due_s for worker in self._workers if not worker.pid]
-        return max(0.0, min(due) - now_s) if due else None
+        return min(_LOOK_S, max(0.0, min(due) - now_s)) if due else _LOOK_S
 
     def _signal(self, number: signal.Signals) -> None:
         for worker in self._workers:

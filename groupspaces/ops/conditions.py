@@ -27,6 +27,7 @@ TITLES = {
     "doorbell_failing": "Another instance does not answer when it is told of changes.",
     "instance_id_taken": "Another server uses this instance's id: give each its own instance.id and data folder.",
     "clock_skew": "This machine's clock differs from the primary's.",
+    "worker_silent": "The process of this instance that keeps its data equal to the primary's and runs its jobs does not answer.",
     "peer_silent": "An instance of the fleet has not been heard of.",
 }
 _LIMIT = 200

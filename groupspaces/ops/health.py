@@ -1,7 +1,8 @@
 """Health: what load balancers, orchestrators and people ask an instance about itself.
 
 Three questions with three answers: *live* (the process answers: do not restart it), *ready* (send it traffic), *health* (is all
-well, in words). Reads work without the primary, so a primary that cannot be reached or fetched from is "degraded" and still 200.
+well, in words). Reads work without the primary, so a primary that cannot be reached or fetched from is "degraded" and still 200; so
+is a replica that is behind for another reason.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from groupspaces.errors import Unavailable
 from groupspaces.ops.conditions import Conditions
 from groupspaces.times import rfc3339
 
+# Reads work, and are older than they should be.
+_DEGRADING = frozenset(("replica_behind", "worker_silent"))
 # A page of the file itself: "SELECT 1" would be answered without touching it.
 _READ_SQL = "SELECT seq FROM change ORDER BY seq DESC LIMIT 1"
 
@@ -68,7 +71,12 @@ async def examine(db: Database, clock: Clock, conditions: Conditions) -> Health:
         readable = True
     except Unavailable:
         readable = False
-    degraded = status.primary == "unreachable" or status.sync_failing
+    active = conditions.active()
+    degraded = (
+        status.primary == "unreachable"
+        or status.sync_failing
+        or any(condition.name in _DEGRADING for condition in active)
+    )
     replica = ReplicaHealth(
         feed_seq=status.seq,
         lag_ms=status.lag_ms,
@@ -86,6 +94,6 @@ async def examine(db: Database, clock: Clock, conditions: Conditions) -> Health:
         primary=status.primary,
         replica=replica if db.mode == "replica" else None,
         conditions=tuple(
-            ActiveCondition(active.name, rfc3339(active.since_ms)) for active in conditions.active()
+            ActiveCondition(condition.name, rfc3339(condition.since_ms)) for condition in active
         ),
     )

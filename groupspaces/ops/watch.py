@@ -15,6 +15,8 @@ from groupspaces.ops.conditions import Conditions
 # Behind is who has not been equal to the primary for this long, and for this many sync intervals.
 _BEHIND_S = 10.0
 _BEHIND_INTERVALS = 3
+# The worker that leads says every second that it is alive. A takeover takes less than this.
+_SILENT_S = 3.0
 
 
 class Watch:
@@ -28,17 +30,23 @@ class Watch:
         *,
         interval_s: Callable[[], float],
         timeout_s: float,
+        leader_silent_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        """`interval_s` is how often this instance means to sync now, and `timeout_s` how long one sync may take."""
+        """`interval_s` is how often this instance means to sync now, and `timeout_s` how long one sync may take.
+
+        `leader_silent_s` is for how long this worker has not heard of the one that leads.
+        """
         self._db = db
         self._conditions = conditions
         self._clock = clock
         self._interval_s = interval_s
         self._timeout_s = timeout_s
+        self._leader_silent_s = leader_silent_s
         self._behind_from_s: float | None = None
 
     def look(self) -> None:
         """Compare now."""
+        self.look_at_leader()
         status = self._db.status()
         if status.mode == "standalone":
             return
@@ -48,6 +56,11 @@ class Watch:
         limit_s = max(_BEHIND_S, _BEHIND_INTERVALS * self._interval_s())
         detail = f"Last equal {status.lag_ms / 1000:.0f} s ago; more than {limit_s:g} s is too long. {_sentence(reason)}"
         self._conditions.set("replica_behind", self._is_behind(status.lag_ms / 1000, limit_s), detail)
+
+    def look_at_leader(self) -> None:
+        """Notice when the worker that leads hangs: what it alone does, and what it alone knows, is then missing."""
+        silent_s = self._leader_silent_s()
+        self._conditions.set("worker_silent", silent_s > _SILENT_S, f"Silent for {silent_s:.0f} s.")
 
     def _is_behind(self, lag_s: float, limit_s: float) -> bool:
         """Tell whether the lag has been too long for the time one sync takes.

@@ -54,6 +54,17 @@ def test_what_a_worker_said_of_itself_ends_with_it() -> None:
     assert board.seen_at_s(1) == 6.0, "people were here all the same"
 
 
+def test_who_says_how_it_is_is_alive_until_it_ends_or_is_hushed() -> None:
+    board = Board(2)
+    assert [board.alive_at_s(worker) for worker in (0, 1)] == [0.0, 0.0]
+    board.say(0, seen_at_s=5.0, open_streams=0)
+    board.say(1, seen_at_s=5.0, open_streams=0)
+    assert min(board.alive_at_s(worker) for worker in (0, 1)) > 0
+    board.ended(0)
+    board.hush(1)
+    assert [board.alive_at_s(worker) for worker in (0, 1)] == [0.0, 0.0]
+
+
 def test_what_the_leader_knows_is_read_as_it_was_written() -> None:
     board = Board(2)
     board.fresh_s, board.fresh_at_ms, board.last_sync_ms = 1.25, 1_700_000_000_123, 0.5
