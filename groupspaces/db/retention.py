@@ -23,7 +23,9 @@ _TRIM_FLEET_SQL = f"DELETE FROM instance WHERE seen_at_ms < {NOW_MS} - {30 * DAY
 _TRIM_AUDIT_SQL = f"""DELETE FROM audit WHERE id IN (
   SELECT id FROM (SELECT id, at_ms FROM audit ORDER BY id LIMIT {_ROWS_AT_ONCE}) WHERE at_ms < {NOW_MS} - {365 * DAY_MS}
 )"""
-_TRIM_KEYS_SQL = f"DELETE FROM idempotency WHERE at_ms < {NOW_MS} - {DAY_MS}"
+_TRIM_KEYS_SQL = f"""DELETE FROM idempotency WHERE (user_id, key) IN (
+  SELECT user_id, key FROM idempotency WHERE at_ms < {NOW_MS} - {DAY_MS} LIMIT {_ROWS_AT_ONCE}
+)"""
 
 
 async def trim(write: Write, *, retention_days: int) -> None:

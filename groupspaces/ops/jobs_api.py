@@ -144,6 +144,8 @@ async def _audit(ctx: Context, action: str, job_id: str, data: dict[str, Any]) -
     try:
         await ctx.write(Batch(audited(action, job_id, data, ctx), requires=operator_stands(ctx)))
     except Unavailable as error:
+        if ctx.services.db.status().primary == "reachable":
+            raise
         actor_id = None if ctx.principal is None else ctx.principal.user_id
         log(
             _log,

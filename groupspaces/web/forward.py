@@ -145,7 +145,10 @@ class Forwarding:
                     answer = await self._call(peer, ctx, body)
                     refusal = _refusal(answer)
         except (PeerSilent, TimeoutError) as error:
-            raise _unreachable(peer, str(error) or f"no answer within {TIMEOUT_S:g} s") from error
+            why = str(error) or f"no answer within {TIMEOUT_S:g} s"
+            if ctx.scope["method"] not in ("GET", "HEAD"):
+                why += ". It is not known whether this was done there: look before you do it again"
+            raise _unreachable(peer, why) from error
         if refusal.code == _OTHER:
             raise _unreachable(peer, "another instance answers at its address")
         if refusal.code in (_RESTARTED, BadSignature.default_code):
