@@ -159,6 +159,7 @@ class _Handling:
             principal, headers, receive = accepted.principal, accepted.headers, accepted.receive
         else:
             principal = await self._authenticator.principal(headers, needed=call.is_private)
+            _check_user(headers, principal)
         if principal is None and call.is_private and LOCAL_OPERATOR not in scope:
             raise Unauthenticated("Sign in first.")
         if call.counts_first:
@@ -314,6 +315,13 @@ class _Handling:
         await self._db.wait_for(earlier.seq)
         ctx.remember(earlier.seq)
         return await replay(ctx, earlier.subject_id)
+
+
+def _check_user(headers: dict[bytes, bytes], principal: Principal | None) -> None:
+    """Refuse what a page sends for one person (`GS-User`) once somebody else has signed in behind its back."""
+    user = headers.get(b"gs-user")
+    if user is not None and principal is not None and user != b"%d" % principal.user_id:
+        raise Unauthenticated("Somebody else is signed in here now.", code="OTHER_SESSION")
 
 
 async def _answer(

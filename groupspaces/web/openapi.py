@@ -64,6 +64,10 @@ _PARAMETERS = {
         "Answer only from a state at most this many seconds old",
         {"type": "integer", "minimum": 0, "maximum": MAX_ID},
     ),
+    "GS-User": (
+        "Whom the caller takes itself for: 401 `OTHER_SESSION` when the session is somebody else's",
+        {"type": "integer", "minimum": 1, "maximum": MAX_ID},
+    ),
     "Idempotency-Key": (
         "A repeat within 24 hours creates nothing and is answered with the first result",
         {"type": "string", "minLength": 1, "maxLength": MAX_CHARS, "pattern": "^[!-~]+$"},
@@ -205,6 +209,8 @@ def _parameters(op: Operation, schema_of: dict[int, Any], components: dict[str, 
             for name, schema in query["properties"].items()
         )
     headers = ["GS-Bookmark", "GS-Max-Stale"] if _is_held(op) else []
+    if op.needs_session:
+        headers.append("GS-User")
     if op.replay is not None:
         headers.append("Idempotency-Key")
     return parameters + [{"$ref": f"#/components/parameters/{name}"} for name in headers]

@@ -28,6 +28,13 @@ export class ApiError extends Error {
   }
 }
 
+let speaker = null;
+
+/** Whom every request is sent for from now on (an id, or null): the server refuses it once somebody else is signed in. */
+export function speakFor(userId) {
+  speaker = userId;
+}
+
 const observers = { answer: [], heard: [], primaryAway: [], unauthenticated: [] };
 
 /** Hear about each answer `{seq, asOfMs, serverNowMs, ok, isWrite}`; the freshness line lives on it. */
@@ -39,7 +46,7 @@ export const onHeard = (listener) => observers.heard.push(listener);
 /** Hear when a write was refused because the primary is away. */
 export const onPrimaryAway = (listener) => observers.primaryAway.push(listener);
 
-/** Hear when a request finds the session ended. */
+/** Hear when a request finds the session ended, with the error: OTHER_SESSION when it is somebody else's now. */
 export const onUnauthenticated = (listener) => observers.unauthenticated.push(listener);
 
 export const newKey = () =>
@@ -55,7 +62,7 @@ export const api = {
 
 /** Open the event stream after a feed position; resolves to a byte reader. Raises ApiError. */
 export async function openEvents(afterSeq, signal) {
-  const headers = { Accept: "text/event-stream" };
+  const headers = { Accept: "text/event-stream", ...spokenFor(speaker) };
   if (afterSeq !== null) headers["Last-Event-ID"] = String(afterSeq);
   const query = afterSeq === null ? "" : `?last_event_id=${afterSeq}`;
   const response = await send(`/api/events${query}`, { headers, signal, cache: "no-store" });
@@ -64,10 +71,10 @@ export async function openEvents(afterSeq, signal) {
   return response.body.getReader();
 }
 
-/** `aside`: a look at the machinery, also while it is in trouble. It waits for no own write and tells nothing of this page's freshness. */
-async function request(method, path, body, { key, version, signal, quiet401 = false, aside = false } = {}) {
+/** `as`: for whom, null for whoever it is. `aside`: a look at the machinery, also while it is in trouble. It waits for no own write and tells nothing of this page's freshness. */
+async function request(method, path, body, { key, version, signal, quiet401 = false, aside = false, as = speaker } = {}) {
   const isWrite = method !== "GET";
-  const headers = { Accept: "application/json" };
+  const headers = { Accept: "application/json", ...spokenFor(as) };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   if (key) headers["Idempotency-Key"] = key;
   if (version !== undefined) headers["If-Match"] = `"${version}"`;
@@ -94,12 +101,14 @@ async function request(method, path, body, { key, version, signal, quiet401 = fa
   const error = await problemOf(response);
   if (error.code === "UNKNOWN_BOOKMARK" && position > 0) {
     forgetPosition(); // of another history than the one that is served now: ask again without it
-    return request(method, path, body, { key, version, signal, quiet401, aside });
+    return request(method, path, body, { key, version, signal, quiet401, aside, as });
   }
   if (error.code === "PRIMARY_UNAVAILABLE" && !aside) for (const listener of observers.primaryAway) listener();
-  if (error.status === 401 && !quiet401) for (const listener of observers.unauthenticated) listener();
+  if (error.status === 401 && (!quiet401 || error.code === "OTHER_SESSION")) for (const listener of observers.unauthenticated) listener(error);
   throw error;
 }
+
+const spokenFor = (userId) => (userId === null ? {} : { "GS-User": String(userId) });
 
 async function send(url, init) {
   try {

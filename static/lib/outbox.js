@@ -133,7 +133,7 @@ async function sendOne(entry) {
   const waited = entry.state === "queued";
   change(entry.key, { state: "sending" });
   try {
-    const message = await api.post(`/spaces/${entry.spaceId}/messages`, { content: entry.content }, { key: entry.key });
+    const message = await api.post(`/spaces/${entry.spaceId}/messages`, { content: entry.content }, { key: entry.key, as: sender });
     if (userId !== sender) return "stop";
     onSent(message);
     remove(entry.key);

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from playwright.async_api import Route, expect
 
-from tests.browser.house import NO_ANSWER, House, composer, contents, messages, send
+from tests.browser.house import NO_ANSWER, SIGNED_OUT, House, composer, contents, messages, send
 from tests.support.server import Server
 from tests.support.wait import wait_until
 
@@ -279,3 +279,49 @@ async def refuse_posts(route: Route) -> None:
         await route.abort()
     else:
         await route.continue_()
+
+
+async def test_what_waits_never_goes_out_under_the_name_of_whoever_signed_in_since(house: House) -> None:
+    space_id = await house.space("Ana", "Budi")
+    person = await house.browser("Ana", f"/spaces/{space_id}")
+    person.expect_errors(NO_ANSWER)
+    person.expect_errors(SIGNED_OUT)
+    page = person.page
+    await expect(composer(page)).to_be_visible()
+    await person.context.set_offline(True)
+    await send(page, "Only Ana says this")
+    await expect(messages(page, "Only Ana says this")).to_be_visible()
+    cookie = {"name": "gs_session", "value": (await house.member("Budi")).cookie, "url": house.server.url}
+    await person.context.add_cookies([{**cookie, "httpOnly": True, "sameSite": "Lax"}])
+    await person.context.set_offline(False)
+    await expect(page.locator(".rail .me")).to_contain_text("Budi")
+    await expect(messages(page, "Only Ana says this")).to_have_count(0)
+    assert await contents(await house.member("Ana"), space_id) == []
+
+
+async def test_an_edit_that_was_saved_though_no_answer_came_is_over_when_saved_again(house: House) -> None:
+    space_id = await house.space("Ana")
+    await house.say(space_id, "Ana", "Water twice")
+    person = await house.browser("Ana", f"/spaces/{space_id}")
+    person.expect_errors(NO_ANSWER)
+    person.expect_errors("status of 409")
+    page = person.page
+    await expect(messages(page, "Water twice")).to_be_visible()
+
+    lost: list[Route] = []
+
+    async def lose_answer(route: Route) -> None:
+        if lost:
+            await route.continue_()
+            return
+        lost.append(route)
+        await route.fetch()
+        await route.fulfill(status=503, json={"code": "PRIMARY_UNAVAILABLE"})
+
+    await page.route("**/api/messages/*", lose_answer)
+    await composer(page).press("ArrowUp")
+    await send(page, "Water once")
+    await expect(page.locator("#composer-note")).to_contain_text("Not possible now")
+    await composer(page).press("Enter")
+    await expect(page.locator(".composer-edit")).to_have_count(0)
+    await expect(messages(page, "Water once")).to_be_visible()

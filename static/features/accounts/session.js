@@ -1,6 +1,6 @@
 /** Who is signed in here. The cookie is the server's; this knows only the person. */
 
-import { api, onUnauthenticated } from "../../lib/api.js";
+import { api, onUnauthenticated, speakFor } from "../../lib/api.js";
 import { navigate } from "../../lib/router.js";
 import { createStore } from "../../lib/store.js";
 
@@ -13,7 +13,7 @@ export const me = () => session.get().user;
 export async function loadSession() {
   const wasIn = session.get().status === "in";
   try {
-    const { user } = await api.get("/auth/session", { quiet401: true });
+    const { user } = await api.get("/auth/session", { quiet401: true, as: null });
     session.set({ status: "in", user });
   } catch (error) {
     if (error.status === 401) session.set({ status: "out", user: null });
@@ -41,8 +41,11 @@ export async function signOut() {
   session.set({ status: "out", user: null });
 }
 
-onUnauthenticated(() => {
-  if (session.get().status === "in") session.set({ status: "out", user: null });
+session.subscribe(({ user }) => speakFor(user?.id ?? null));
+
+onUnauthenticated(({ code }) => {
+  if (code === "OTHER_SESSION") loadSession(); // in another tab: this one follows
+  else if (session.get().status === "in") session.set({ status: "out", user: null });
 });
 
 // The invite that somebody chose to join by signing in. Kept here and not in the address: a link must not join anybody.
