@@ -1,4 +1,5 @@
 import { useEffect, useRef, useState } from "../vendor/preact.js";
+import { loadSession } from "../features/accounts/session.js";
 
 /**
  * Load something now and again every `everyMs` while the page is looked at. Gives `{data, error, at, refresh}`: the last
@@ -33,6 +34,7 @@ function watch(key, load, everyMs, setState) {
       patch = { data: await load(own.signal), error: null, at: Date.now() };
     } catch (error) {
       patch = { error };
+      if (error.status === 403) loadSession(); // no operator any more, perhaps: then there is no such page
     }
     if (stopped || own !== asking) return;
     setState((before) => ({ ...(before.key === key ? before : nothing(key)), ...patch }));
