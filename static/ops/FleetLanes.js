@@ -16,18 +16,18 @@ const place = (ms) => (Math.log(Math.min(MOST_MS, Math.max(LEAST_MS, ms)) / LEAS
 const at = (ms) => `${place(ms).toFixed(1)}%`;
 
 /** Each region a lane, each instance a mark on it: the further right, the further behind the primary. */
-export function FleetLanes({ items, chosen, limitMs, primaryAway }) {
+export function FleetLanes({ items, chosen, limitMs, isUnknown }) {
   return html`
     <section class="panel" aria-labelledby="ops-lanes">
       <div class="panel-head"><h2 id="ops-lanes">Fleet, by region</h2><span class="end">seconds behind the primary, log scale</span></div>
       <div class="fleet">
-        ${byRegion(items).map(([region, there]) => html`<${Lane} key=${region} region=${region} items=${there} chosen=${chosen} limitMs=${limitMs} primaryAway=${primaryAway} />`)}
+        ${byRegion(items).map(([region, there]) => html`<${Lane} key=${region} region=${region} items=${there} chosen=${chosen} limitMs=${limitMs} isUnknown=${isUnknown} />`)}
         <div class="fleet-row fleet-axis" aria-hidden="true"><div></div>
           <svg class="lane lane-axis">${ticks(limitMs).map((seconds) => html`<${Tick} key=${seconds} seconds=${seconds} isLimit=${seconds * 1000 === limitMs} />`)}</svg>
         <div></div></div>
       </div>
       <p class="legend-row">
-        ${primaryAway
+        ${isUnknown
           ? html`<span class="mark-key"><span class="dotmark" data-s="idle"></span>where it was when last heard of</span>`
           : html`
             <span class="mark-key"><span class="dotmark"></span>fresh</span>
@@ -37,8 +37,8 @@ export function FleetLanes({ items, chosen, limitMs, primaryAway }) {
     </section>`;
 }
 
-function Lane({ region, items, chosen, limitMs, primaryAway }) {
-  const marks = items.map((instance) => ({ instance, state: stateOf(instance, primaryAway) })).sort((a, b) => a.instance.lag_ms - b.instance.lag_ms);
+function Lane({ region, items, chosen, limitMs, isUnknown }) {
+  const marks = items.map((instance) => ({ instance, state: stateOf(instance, isUnknown) })).sort((a, b) => a.instance.lag_ms - b.instance.lag_ms);
   const limit = at(limitMs);
   return html`
     <div class="fleet-row">
@@ -49,7 +49,7 @@ function Lane({ region, items, chosen, limitMs, primaryAway }) {
         <line class="l-limit" x1=${limit} x2=${limit} y1="2" y2="36" />
         ${marks.map((mark, index) => html`<${Mark} key=${mark.instance.id} mark=${mark} limit=${limit} low=${isCrowded(marks, index)} />`)}
       </svg>
-      <div class="fleet-now">${primaryAway ? "not known" : marks.map((mark, index) => html`${index > 0 && " · "}<${Now} mark=${mark} />`)}</div>
+      <div class="fleet-now">${isUnknown ? "not known" : marks.map((mark, index) => html`${index > 0 && " · "}<${Now} mark=${mark} />`)}</div>
     </div>`;
 }
 

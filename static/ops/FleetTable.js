@@ -15,7 +15,7 @@ const STATES = {
 };
 
 /** Every instance in figures; its name chooses whom the rest of the page is about. */
-export function FleetTable({ items, chosen, primaryAway }) {
+export function FleetTable({ items, chosen, isUnknown }) {
   return html`
     <section class="panel" aria-labelledby="ops-table">
       <div class="panel-head"><h2 id="ops-table">Instances</h2><span class="end">choose one to look at and to tune</span></div>
@@ -24,7 +24,7 @@ export function FleetTable({ items, chosen, primaryAway }) {
           <th scope="col">Instance</th><th scope="col" class="hide-phone">Region</th><th scope="col">State</th><th scope="col" class="n">Behind</th>
           <th scope="col" class="n hide-phone">Last sync</th><th scope="col" class="n hide-phone">Streams</th><th scope="col" class="n">Heard of</th>
         </tr></thead>
-        <tbody>${items.map((instance) => html`<${Row} key=${instance.id} instance=${instance} chosen=${instance.id === chosen} state=${stateOf(instance, primaryAway)} />`)}</tbody>
+        <tbody>${items.map((instance) => html`<${Row} key=${instance.id} instance=${instance} chosen=${instance.id === chosen} state=${stateOf(instance, isUnknown)} />`)}</tbody>
       </table>
     </section>`;
 }

@@ -11,7 +11,7 @@ export function OneInstance({ instance, name, status, isCutOff, onSynced }) {
   return html`
     <section class="panel" aria-labelledby="ops-one">
       <div class="panel-head"><h2 id="ops-one" tabindex="-1">${name}</h2>
-        <span class="end row"><a class="sm" href=${pageOf(instance, "/ops/jobs")}>Its jobs</a><${SyncNow} instance=${instance} onDone=${onSynced} /></span></div>
+        <span class="end row"><a class="sm" href=${pageOf(instance, "/ops/jobs")}>Its jobs</a><${SyncNow} instance=${instance} onDone=${onSynced} notNow=${isCutOff && "Nobody answers."} /></span></div>
       ${error && !isCutOff && html`<div class="one-error"><${LoadError} what=${name} error=${error} retry=${status.refresh} /></div>`}
       ${data && html`
         <p class="sm ink-2 num one-line">${standing(data)}</p>

@@ -1,13 +1,11 @@
 import { html, useEffect, useRef } from "../vendor/preact.js";
-import { clock } from "../lib/time.js";
-import { Banner } from "../ui/Banner.js";
 import { LoadError } from "../ui/LoadError.js";
 import { useSkeleton } from "../ui/Skeleton.js";
 import { Alerts } from "./Alerts.js";
 import { Facts } from "./Facts.js";
 import { FleetLanes } from "./FleetLanes.js";
 import { FleetTable } from "./FleetTable.js";
-import { limitOf, present, verdictOf } from "./fleet.js";
+import { cutVerdict, limitOf, present, verdictOf } from "./fleet.js";
 import { ops } from "./instances.js";
 import { OneInstance } from "./OneInstance.js";
 import { OpsSkeleton } from "./OpsSkeleton.js";
@@ -48,6 +46,8 @@ export function Replication({ instance }) {
   const primaryAway = awayMs !== null;
   const primaryAwaySince = primaryAway ? fleet.at - awayMs : null; // by the clock of this device
   const items = present(all, awayMs);
+  const isCut = fleet.error !== null;
+  const notNow = isCut ? "The instance you are connected to does not answer." : primaryAway && "The primary does not answer, and tuning is kept there.";
   const others = items.filter((item) => item.id !== name && (item.is_self || !primaryAway)); // nobody else is heard of then
   const refresh = () => {
     fleet.refresh();
@@ -56,19 +56,19 @@ export function Replication({ instance }) {
   };
   return html`
     <div class="scroll"><div class="ops">
-      <${Verdict} title=${TITLE} verdict=${verdictOf(items, primaryAwaySince)} at=${fleet.at} />
+      <${Verdict} title=${TITLE} verdict=${isCut ? cutVerdict(fleet.at, fleet.error) : verdictOf(items, primaryAwaySince)} at=${fleet.at} />
       <div class="ops-a">
-        ${fleet.error && html`<${Stale} at=${fleet.at} />`}
+        ${isCut && !fleet.error.isPassing && html`<div class="one-error"><${LoadError} what="The fleet" error=${fleet.error} retry=${fleet.refresh} /></div>`}
         <${Alerts} conditions=${conditions.data?.items ?? null} instance=${instance} name=${name} others=${others} onSynced=${refresh} />
       </div>
-      <${Facts} self=${self} items=${items} status=${status.data} name=${name} primaryAwaySince=${primaryAwaySince} />
+      <${Facts} self=${self} items=${items} status=${status.data} name=${name} primaryAwaySince=${primaryAwaySince} isCut=${isCut} />
       <div class="ops-l">
-        <${FleetLanes} items=${items} chosen=${name} limitMs=${limitMs} primaryAway=${primaryAway} />
-        <${OneInstance} key=${name} instance=${instance} name=${name} status=${status} isCutOff=${Boolean(fleet.error)} onSynced=${refresh} />
-        <${FleetTable} items=${all} chosen=${name} primaryAway=${primaryAway} />
+        <${FleetLanes} items=${items} chosen=${name} limitMs=${limitMs} isUnknown=${isCut || primaryAway} />
+        <${OneInstance} key=${name} instance=${instance} name=${name} status=${status} isCutOff=${isCut} onSynced=${refresh} />
+        <${FleetTable} items=${all} chosen=${name} isUnknown=${isCut || primaryAway} />
       </div>
       <div class="ops-r">
-        ${status.data && html`<${Tuning} key=${name} instance=${instance} name=${name} status=${status.data} fleetSize=${items.length} primaryAway=${primaryAway} onTuned=${refresh} />`}
+        ${status.data && html`<${Tuning} key=${name} instance=${instance} name=${name} status=${status.data} fleetSize=${items.length} notNow=${notNow} onTuned=${refresh} />`}
         ${status.data && html`<${TuningHistory} tunings=${status.data.tunings} />`}
       </div>
     </div></div>`;
@@ -81,12 +81,4 @@ function useFocusOnChosen(instance) {
     if (shown.current !== instance) document.getElementById("ops-one")?.focus();
     shown.current = instance;
   }, [instance]);
-}
-
-/** This instance stopped answering: what is shown is what it said last. */
-function Stale({ at }) {
-  return html`
-    <${Banner} kind="warn" icon="cloud-off" boxed>
-      <strong>No answer since ${clock(at)}.</strong> The figures are from then. This page asks again by itself.
-    <//>`;
 }

@@ -8,7 +8,7 @@ import { ops } from "./instances.js";
 const AWAY = "The primary does not answer. It fetches by itself when that is back.";
 
 /** Make an instance equal to the primary now, and say what came of it. */
-export function SyncNow({ instance, onDone, quiet = false }) {
+export function SyncNow({ instance, onDone, quiet = false, notNow = false }) {
   const [state, setState] = useState({ busy: false, outcome: null, failed: false });
   const sync = async () => {
     setState({ busy: true, outcome: null, failed: false });
@@ -25,7 +25,7 @@ export function SyncNow({ instance, onDone, quiet = false }) {
   };
   return html`
     <span class="sync-now">
-      <${Button} small kind=${quiet ? "quiet" : ""} icon="refresh-cw" busy=${state.busy && "Syncing…"} onClick=${sync}>Sync now<//>
+      <${Button} small kind=${quiet ? "quiet" : ""} icon="refresh-cw" busy=${state.busy && "Syncing…"} disabledBecause=${notNow} onClick=${sync}>Sync now<//>
       ${state.outcome && html`<span class=${state.failed ? "xs bad-ink" : "xs ink-2"} data-outcome="">${state.outcome}</span>`}
     </span>`;
 }

@@ -14,16 +14,16 @@ import { bodyOf, chosenOf, intervalStops, isTunedAnywhere, JITTER_STOPS, moved, 
 const ORIGINS = { settings: "as in its settings", everywhere: "set for all instances", instance: "set for this instance" };
 
 /**
- * Change how an instance, or all of them, keep up: with a preview first, without a restart. `primaryAway`: the instance that answers
- * does not reach the primary; one that is looked at may be cut off alone, and the others can be tuned then.
+ * Change how an instance, or all of them, keep up: with a preview first, without a restart. `notNow`: why nothing can
+ * be tuned, or false. The instance that is looked at may be cut off alone: the others can be tuned then.
  */
-export function Tuning({ instance, name, status, fleetSize, primaryAway, onTuned }) {
+export function Tuning({ instance, name, status, fleetSize, notNow, onTuned }) {
   const [draft, setDraft] = useState({});
   const [busy, setBusy] = useState(null);
   const [problem, setProblem] = useState(null);
   const [answer, setAnswer] = useState(null); // to a change, until its replica holds as much
   const tuning = answer && status.feed_seq < writtenSeqOf(answer) ? answer : status.tuning;
-  const isCutOff = !primaryAway && status.primary === "unreachable";
+  const isCutOff = !notNow && status.primary === "unreachable";
 
   const chosen = chosenOf(tuning, draft);
   const put = (key) => (value) => {
@@ -47,8 +47,7 @@ export function Tuning({ instance, name, status, fleetSize, primaryAway, onTuned
   };
   const unchanged = Object.keys(bodyOf(tuning, draft, false)).length === 0;
   const unchangedEverywhere = Object.keys(bodyOf(tuning, draft, true)).length === 0;
-  const away = primaryAway && "The primary does not answer, and tuning is kept there.";
-  const awayHere = away || (isCutOff && `${name} does not reach the primary, where its tuning is kept.`);
+  const notHere = notNow || (isCutOff && `${name} does not reach the primary, where its tuning is kept.`);
   const isDrafted = Object.keys(draft).length > 0;
   const isReset = !isDrafted && !isTunedAnywhere(tuning, status.tunings);
 
@@ -68,11 +67,11 @@ export function Tuning({ instance, name, status, fleetSize, primaryAway, onTuned
         ${problem && html`<${FieldError} text=${problem} />`}
         <div class="row row-wrap tune-do">
           ${fleetSize > 1 && html`
-            <${Button} kind="primary" small busy=${busy === "all" && "Applying…"} disabledBecause=${away || (unchangedEverywhere && "Nothing is changed yet.")} onClick=${() => apply(true)}>Apply to all ${fleetSize} instances<//>`}
-          <${Button} kind=${fleetSize > 1 ? "" : "primary"} small busy=${busy === "one" && "Applying…"} disabledBecause=${awayHere || (unchanged && "Nothing is changed yet.")} onClick=${() => apply(false)}>Apply to ${fleetSize > 1 ? "this instance" : name}<//>
+            <${Button} kind="primary" small busy=${busy === "all" && "Applying…"} disabledBecause=${notNow || (unchangedEverywhere && "Nothing is changed yet.")} onClick=${() => apply(true)}>Apply to all ${fleetSize} instances<//>`}
+          <${Button} kind=${fleetSize > 1 ? "" : "primary"} small busy=${busy === "one" && "Applying…"} disabledBecause=${notHere || (unchanged && "Nothing is changed yet.")} onClick=${() => apply(false)}>Apply to ${fleetSize > 1 ? "this instance" : name}<//>
           <${Button} kind="quiet" small disabledBecause=${isReset && "All is as in the settings."} onClick=${() => setDraft(isDrafted ? {} : resetDraft(tuning))}>${isDrafted ? "Put it back" : "Reset to settings"}<//>
         </div>
-        ${awayHere && html`<p class="hint">${awayHere} ${isCutOff && fleetSize > 1 ? "All instances together can be tuned." : "It works again by itself."}</p>`}
+        ${notHere && html`<p class="hint">${notHere} ${isCutOff && fleetSize > 1 ? "All instances together can be tuned." : "It works again by itself."}</p>`}
       </div>
     </section>`;
 }

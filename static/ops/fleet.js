@@ -57,6 +57,12 @@ export function verdictOf(items, primaryAwaySince) {
   return { key, parts: [...before, ...trouble(first, others)] };
 }
 
+/** The verdict when the instance that answered so far does not: what else is on the page is what it said at `at`. */
+export const cutVerdict = (at, error) => ({
+  key: "cut",
+  parts: [{ mark: error.isPassing ? `No answer since ${clock(at)}.` : `No figures since ${clock(at)}.`, kind: "warn" }, " What you see is from then. This page asks again by itself."],
+});
+
 export const spoken = (verdict) => verdict.parts.map((part) => part.mark ?? part).join("");
 
 const TROUBLE_ORDER = { behind: 0, silent: 1, rebuilding: 2, unknown: 3 };

@@ -401,9 +401,30 @@ async def test_an_instance_that_ends_leaves_its_last_figures_on_the_page(own_off
     person.expect_errors(NO_ANSWER)
     await expect(person.page.locator(".fleet")).to_be_visible()
     own_office.fleet.a.kill()
-    await expect(person.page.get_by_text("No answer since")).to_be_visible(timeout=SLOW_MS)
-    await expect(person.page.locator(".fleet")).to_be_visible()
+    verdict = person.page.get_by_role("heading", level=1)
+    await expect(verdict).to_contain_text("No answer since", timeout=SLOW_MS)
+    await expect(person.page.locator(".fleet")).to_contain_text("not known")
+    await expect(person.page.locator(".facts")).not_to_contain_text("reachable")
     assert await findings(person.page) == []
+
+
+async def test_whoever_is_no_operator_any_more_is_shown_out_of_the_console(office: Office) -> None:
+    person = await office.house.browser(OPERATOR, PAGE)
+    person.expect_errors("status of 403")
+    page = person.page
+    await expect(page.locator(".fleet")).to_be_visible()
+
+    async def as_member(route: Route) -> None:
+        answer = await route.fetch()
+        found = await answer.json()
+        found["user"]["is_operator"] = False
+        await route.fulfill(response=answer, json=found)
+
+    await page.route("**/api/auth/session", as_member)
+    await page.route("**/api/ops/**", lambda route: route.fulfill(status=403, json={"code": "OPERATOR_ONLY"}))
+    await expect(page.get_by_role("heading", level=1)).to_have_text(
+        "There is no page here that you can see", timeout=SLOW_MS
+    )
 
 
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desk", "phone"])
