@@ -8,6 +8,7 @@ Never waits and never talks to a primary.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ _log = logging.getLogger("groupspaces.db")
 _PAGE = 500
 _RETRY_S = 0.05
 _EPOCH_SQL = "SELECT max(epoch) FROM lineage"
+_HEAD_UP_TO_SQL = "SELECT seq, token FROM change WHERE seq <= ? ORDER BY seq DESC LIMIT 1"
 _HAS_SQL = "SELECT 1 FROM change WHERE seq = ? AND token = ?"
 
 
@@ -48,23 +50,27 @@ class Follower:
         """Tell `listener` of every change from now on."""
         self._listeners.append(listener)
 
-    def start(self) -> None:
+    def start(self, *, up_to: int | None = None) -> None:
         """Take the file's head as our position without telling anybody: nothing was derived from the feed yet."""
         self._epoch = None
-        self.seq, self.token = self._head()
+        self.seq, self.token = self._head(up_to)
         self.heads.clear()
         self.heads.append((self.seq, self.token))
 
-    def advance(self) -> bool:
-        """Tell of everything after our position. A file that cannot be read now is tried again shortly, and False returned."""
+    def advance(self, *, up_to: int | None = None) -> bool:
+        """Tell of everything after our position, or of what comes `up_to` there.
+
+        A file that cannot be read now is tried again shortly, and False returned.
+        """
         try:
-            while changes := self._read_page():
+            while changes := self._read_page(up_to):
                 self.seq, self.token = changes[-1].seq, changes[-1].token
                 self.heads.extend((change.seq, change.token) for change in changes[-_HEADS_KEPT:])
                 self._tell(changes)
         except (apsw.BusyError, Unavailable):
             if self._retry is None or self._retry.when() < asyncio.get_running_loop().time():
-                self._retry = asyncio.get_running_loop().call_later(_RETRY_S, self.advance)
+                again = functools.partial(self.advance, up_to=up_to)
+                self._retry = asyncio.get_running_loop().call_later(_RETRY_S, again)
             return False
         return True
 
@@ -84,23 +90,26 @@ class Follower:
             self._epoch = int(str(self._reader.rows_now(_EPOCH_SQL)[0][0]))
         return self._epoch
 
-    def switched(self) -> None:
+    def switched(self, *, up_to: int | None = None) -> None:
         """Go on after the reader was given another file: tell of what is new there, or of a `feed.reset`."""
         self._epoch = None
         if self._reader.rows_now(_HAS_SQL, (self.seq, self.token)):
-            self.advance()
+            self.advance(up_to=up_to)
             return
         first = self.seq == 0
-        self.start()
+        self.start(up_to=up_to)
         if not first:
             self._tell([Change(self.seq, self.token, 0, None, None, NOBODY, FEED_RESET, None, {})])
 
-    def _head(self) -> tuple[int, str]:
+    def _head(self, up_to: int | None = None) -> tuple[int, str]:
         rows = self._reader.rows_now(HEAD_SQL)
+        if up_to is not None and rows and int(str(rows[0][0])) > up_to:
+            rows = self._reader.rows_now(_HEAD_UP_TO_SQL, (up_to,))
         return (int(str(rows[0][0])), str(rows[0][1])) if rows else (0, "")
 
-    def _read_page(self) -> list[Change]:
-        return [change_of(row) for row in self._reader.rows_now(FEED_SQL, (self.seq, _PAGE))]
+    def _read_page(self, up_to: int | None) -> list[Change]:
+        page = [change_of(row) for row in self._reader.rows_now(FEED_SQL, (self.seq, _PAGE))]
+        return page if up_to is None else [change for change in page if change.seq <= up_to]
 
     def _tell(self, changes: Sequence[Change]) -> None:
         for listener in self._listeners:

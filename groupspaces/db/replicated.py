@@ -93,6 +93,9 @@ class Replicated:
         self._led = Replication(self._remote, self._replica, follower, clock, on_round=self._round_ended)
         self._shared = SharedReplica(crew, Generations(folder.replica), reader, follower)
         self._replication: Replication | SharedReplica = self._shared
+        self._switching = False
+        if crew.seat.is_shared:
+            follower.subscribe(lambda _: self._publish_seq())
 
     # --- life ---
 
@@ -133,6 +136,8 @@ class Replicated:
     async def lead(self) -> None:
         """Keep the replica from now on, in the place of a leader that has gone; reads and writes go on meanwhile."""
         self._prepared = bool(self._crew.board.prepared)
+        # Nobody may stand above us from now on.
+        self._shared.refresh()
         self._led.resume(self._shared.fresh_s, self._shared.as_of_ms)
         self._begin_to_lead()
         try:
@@ -302,6 +307,7 @@ class Replicated:
     def _begin_to_lead(self) -> None:
         self._leads = True
         self._replication = self._led
+        self._publish_seq()
 
     def _round_ended(self, report: RoundReport) -> None:
         self._publish()
@@ -319,6 +325,11 @@ class Replicated:
         board.sync_failing = state.last_error is not None
         board.rebuilding = state.rebuild_reason is not None
 
+    def _publish_seq(self) -> None:
+        """Let the other workers come as far as we are: up to here the file is known to be the primary's."""
+        if self._leads and self._reader.ready and not self._switching:
+            self._crew.board.seq = self._follower.seq
+
     # --- generations ---
 
     async def _check_generation(self, path: Path) -> None:
@@ -331,9 +342,15 @@ class Replicated:
             await self._check_generation_schema(path)
             self._reader.open(path)
             self._follower.start()
+            self._publish_seq()
         else:
-            self._reader.open(path)
-            self._follower.switched()
+            # A position there means nothing in the file that the others still read.
+            self._switching = True
+            try:
+                self._reader.open(path)
+                self._follower.switched()
+            finally:
+                self._switching = False
         await self._tell_of_generation(int(path.parent.name))
 
     async def _tell_of_generation(self, number: int) -> None:
@@ -341,6 +358,7 @@ class Replicated:
         board = self._crew.board
         board.reads(self._crew.number, number)
         board.generation = number
+        self._publish_seq()
         self._crew.tell_all("refresh")
         for _ in range(_SWITCH_LOOKS):
             if board.generations_in_use() <= {number}:

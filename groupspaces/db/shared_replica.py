@@ -1,7 +1,7 @@
 """The replica as a worker has it that does not keep it: the leading worker fetches, this one reads the same file.
 
-Owns noticing that the file has moved or was replaced (a look at the board and one at the file, 5 µs), and how fresh that makes what is
-read here. Has the verbs of `Replication`; what they do is asked of the leader. Never touches the replica's folder.
+Owns noticing that the leader stands elsewhere or reads another file (a look at the board), and how fresh that makes what is read
+here. Never stands above the leader: what is in the file beyond that may be of another history than the primary's. Has the verbs of `Replication`; what they do is asked of the leader. Never touches the replica's folder.
 """
 
 from __future__ import annotations
@@ -74,14 +74,15 @@ class SharedReplica:
     def refresh(self) -> None:
         """Tell the follower of what the leader has fetched. A file that cannot be read now is looked at again next time."""
         board = self._crew.board
-        # Taken before the file is looked at: then it is true of what is seen there.
+        # Taken before the position: then it is true of who stands there.
         fresh = (board.fresh_s, board.fresh_at_ms)
-        if board.generation != self._generation:
-            if not self._switch(board.generation):
-                return
-        elif self._reader.moved() and not self._follower.advance():
+        if board.generation != self._generation and not self._switch(board.generation):
             return
-        self._fresh = fresh
+        seq = board.seq
+        if self._follower.seq < seq:
+            self._follower.advance(up_to=seq)
+        if self._follower.seq >= seq:
+            self._fresh = fresh
 
     async def sync(self, *, force: bool = False) -> Round:
         """Have the leader run a round. Raises what that raises, and Unavailable while there is no leader."""
@@ -122,11 +123,10 @@ class SharedReplica:
         first = not self._reader.ready
         try:
             self._reader.open(self._generations.database(number))
-            self._reader.moved()
             if first:
-                self._follower.start()
+                self._follower.start(up_to=self._crew.board.seq)
             else:
-                self._follower.switched()
+                self._follower.switched(up_to=self._crew.board.seq)
         except (apsw.BusyError, Unavailable):
             return False
         self._generation = number

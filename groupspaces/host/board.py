@@ -68,6 +68,7 @@ class Board:
     welcomed = _Whole(11)
     failed = _Whole(12)
     leader = _Whole(13)
+    seq = _Whole(14)
 
     def __init__(self, workers: int = 1) -> None:
         """Make the memory; untouched pages of it cost nothing."""
