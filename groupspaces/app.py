@@ -46,9 +46,10 @@ from groupspaces.ops.health import Lifecycle
 from groupspaces.ops.instances import Fleet
 from groupspaces.ops.jobs import JobControl, JobHistory
 from groupspaces.ops.load import LoadMeter, Spent
-from groupspaces.ops.metrics import Metrics, WorkerReport
+from groupspaces.ops.metrics import Metrics
 from groupspaces.ops.replication_history import ReplicationHistory
 from groupspaces.ops.sync_pace import SyncPace
+from groupspaces.ops.tally import WorkerReport
 from groupspaces.ops.tuning import Tuning
 from groupspaces.ops.watch import Watch
 from groupspaces.settings import Settings, ensure_secret
@@ -224,7 +225,7 @@ class Application:
 
     async def start(self) -> None:
         """Open the database and begin the jobs. Raises a `SettingsError` when serving would be wrong."""
-        verbs = {"traffic": self._report_traffic, "refresh": self._refresh}
+        verbs = {"traffic": self._report_traffic, "counted": self._counted, "refresh": self._refresh}
         await self._crew.join(verbs)
         await self._db.open()
         self._tuning.start()
@@ -316,6 +317,9 @@ class Application:
     async def _report_traffic(self, line: Line, payload: Any) -> WorkerReport:
         return self._metrics.report()
 
+    async def _counted(self, line: Line, payload: Any) -> None:
+        self._metrics.inherit(payload)
+
     async def _refresh(self, line: Line, payload: Any) -> None:
         self._db.refresh()
 
@@ -328,11 +332,11 @@ class Application:
 
     async def _spent(self) -> Spent:
         await self._metrics.gather()
-        reports = (self._metrics.report(), *self._metrics.others)
+        reports = self._metrics.totals()
         return Spent(
             cpu_s=sum(report.cpu_s for report in reports),
             rss_bytes=sum(report.rss_bytes for report in reports),
-            requests=sum(sum(counted.count.buckets) for report in reports for counted in report.requests),
+            requests=sum(report.total for report in reports),
         )
 
     def _people_here(self) -> bool:

@@ -40,12 +40,12 @@ class LoadMeter:
     def __init__(self, spent: Callable[[], Awaitable[Spent]]) -> None:
         self._spent = spent
         self._measured_s = time.monotonic()
-        self._before = Spent(0.0, 0, 0)
+        self._before: Spent | None = None
 
     async def measure(self) -> Load:
-        """Return the load since the last call. A worker that was replaced meanwhile takes what it had used with it."""
+        """Return the load since the last call; at the first one, which may have another worker's numbers, nothing is known."""
         spent, now_s = await self._spent(), time.monotonic()
-        before, elapsed_s = self._before, max(0.001, now_s - self._measured_s)
+        before, elapsed_s = self._before or spent, max(0.001, now_s - self._measured_s)
         self._before, self._measured_s = spent, now_s
         return Load(
             cpu_percent=round(100 * max(0.0, spent.cpu_s - before.cpu_s) / elapsed_s, 1),

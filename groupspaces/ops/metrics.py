@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from time import perf_counter, process_time
+from dataclasses import dataclass
+from itertools import chain
+from time import monotonic, perf_counter, process_time
+from typing import Any
 
 import msgspec
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -26,9 +27,10 @@ from groupspaces.errors import Forbidden
 from groupspaces.host.crew import Crew
 from groupspaces.live import Hub
 from groupspaces.ops.load import rss_bytes
+from groupspaces.ops.tally import Counted, Durations, Known, Tally, WorkerReport, summed
 from groupspaces.web.context import Context
 from groupspaces.web.operations import operation
-from groupspaces.web.traffic import BUCKETS_S, Count, Traffic
+from groupspaces.web.traffic import BUCKETS_S, Traffic
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -38,31 +40,6 @@ SYNC_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _TICK_S = 0.1
 _REPORT_TIMEOUT_S = 1.0
 _BEARER = b"Bearer "
-
-
-@dataclass(slots=True)
-class Durations:
-    """A histogram as plain numbers."""
-
-    bounds_s: tuple[float, ...]
-    buckets: list[int] = field(default_factory=list)
-    total_s: float = 0.0
-    longest_s: float = 0.0
-
-    def __post_init__(self) -> None:
-        self.buckets = self.buckets or [0] * (len(self.bounds_s) + 1)
-
-    def observe(self, duration_s: float) -> None:
-        """Count one duration."""
-        self.buckets[bisect_left(self.bounds_s, duration_s)] += 1
-        self.total_s += duration_s
-        self.longest_s = max(self.longest_s, duration_s)
-
-    def add(self, other: Durations) -> None:
-        """Count all that another one has counted."""
-        self.buckets = [a + b for a, b in zip(self.buckets, other.buckets, strict=True)]
-        self.total_s += other.total_s
-        self.longest_s = max(self.longest_s, other.longest_s)
 
 
 class LoopLag:
@@ -89,35 +66,8 @@ class LoopLag:
             self.durations.observe(max(0.0, perf_counter() - asked_s - _TICK_S))
 
 
-class Counted(msgspec.Struct, frozen=True):
-    """One series of requests: its labels and its `Count`."""
-
-    route: str
-    method: str
-    status: int
-    count: Count
-
-
-class WorkerReport(msgspec.Struct, frozen=True):
-    """What one of several workers has counted since it started; the leader adds them up."""
-
-    number: int
-    rss_bytes: int
-    cpu_s: float
-    in_progress: int
-    open_streams: int
-    write_queue: int
-    requests: list[Counted]
-    lag: Durations
-
-    @property
-    def total(self) -> int:
-        """How many requests it has answered."""
-        return sum(sum(series.count.buckets) for series in self.requests)
-
-
 class Metrics:
-    """All numbers of this instance: this process's, and those of the other workers when it leads them."""
+    """All numbers of this instance: this process's, and those of the other workers as of the last `gather`."""
 
     def __init__(self, db: Database, hub: Hub, traffic: Traffic, crew: Crew | None = None) -> None:
         self._db = db
@@ -127,7 +77,8 @@ class Metrics:
         self.loop_lag = LoopLag()
         self.sync_durations = Durations(SYNC_BUCKETS_S)
         self.sync_failures = 0
-        self.others: list[WorkerReport] = []
+        self._born_s = monotonic()
+        self._tally = Tally()
         self._registry = CollectorRegistry()
         self._registry.register(_ApplicationCollector(self, db))
         ProcessCollector(namespace="groupspaces", registry=self._registry)
@@ -142,6 +93,7 @@ class Metrics:
         """Return what this process has counted."""
         return WorkerReport(
             number=self._crew.number if self._crew else 0,
+            born_s=self._born_s,
             rss_bytes=rss_bytes(),
             cpu_s=process_time(),
             in_progress=self._traffic.in_progress,
@@ -152,10 +104,21 @@ class Metrics:
         )
 
     async def gather(self) -> None:
-        """Ask the other workers for their numbers; one that does not answer is left out this time."""
+        """Ask the other workers for their numbers, and tell them all of it; one that does not answer counts as before."""
+        answers = await self._crew.ask_all("traffic", timeout_s=_REPORT_TIMEOUT_S) if self._crew else []
+        self._tally.take([*(msgspec.convert(answer, WorkerReport) for answer in answers), self.report()])
         if self._crew is not None:
-            answers = await self._crew.ask_all("traffic", timeout_s=_REPORT_TIMEOUT_S)
-            self.others = [msgspec.convert(answer, WorkerReport) for answer in answers]
+            self._crew.tell_all("counted", self._tally.known(self.sync_durations, self.sync_failures))
+
+    def totals(self) -> list[WorkerReport]:
+        """Return what was gathered, by worker."""
+        return self._tally.totals()
+
+    def inherit(self, payload: Any) -> None:
+        """Take what who leads has told of `gather`: this worker may lead next."""
+        known = msgspec.convert(payload, Known)
+        self._tally.inherit(known)
+        self.sync_durations, self.sync_failures = known.syncs, known.sync_failures
 
     def exposition(self) -> bytes:
         """Return everything in Prometheus' text format (1 to 5 ms)."""
@@ -168,7 +131,7 @@ class _ApplicationCollector(Collector):
         self._db = db
 
     def collect(self) -> Iterator[Metric]:
-        reports = sorted((self._metrics.report(), *self._metrics.others), key=lambda report: report.number)
+        reports = self._metrics.totals()
         yield _gauge("build_info", "Which version runs.", 1, {"version": __version__, "mode": self._db.mode})
         yield from self._requests(reports)
         yield _gauge(
@@ -187,7 +150,9 @@ class _ApplicationCollector(Collector):
             "Time from a request to the end of its answer; of a stream, to its start.",
             labels=("route", "method", "status"),
         )
-        for (route, method, status), count in sorted(_summed(reports).items()):
+        for (route, method, status), count in sorted(
+            summed(chain.from_iterable(report.requests for report in reports)).items()
+        ):
             buckets = _cumulative(BUCKETS_S, count.buckets)
             histogram.add_metric((route, method, str(status)), buckets, sum_value=count.total_s)
         yield histogram
@@ -299,16 +264,6 @@ async def metrics(ctx: Context) -> bytes:
 
 
 OPERATIONS = (metrics,)
-
-
-def _summed(reports: Sequence[WorkerReport]) -> dict[tuple[str, str, int], Count]:
-    total: dict[tuple[str, str, int], Count] = {}
-    for report in reports:
-        for series in report.requests:
-            count = total.setdefault((series.route, series.method, series.status), Count())
-            count.buckets = [a + b for a, b in zip(count.buckets, series.count.buckets, strict=True)]
-            count.total_s += series.count.total_s
-    return total
 
 
 def _gauge(name: str, words: str, value: float, labels: dict[str, str] | None = None) -> Metric:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 
 import pytest
@@ -16,7 +17,14 @@ from tests.support.fleet import replica_settings
 from tests.support.server import Server, Setting
 from tests.support.sqld import Sqld
 from tests.support.wait import wait_until
-from tests.support.workers import at_worker, elected_pid, other_pid, two_workers, wire_to
+from tests.support.workers import (
+    at_worker,
+    elected_pid,
+    kill,
+    other_pid,
+    two_workers,
+    wire_to,
+)
 
 FREE: dict[str, Setting] = {"limits.enabled": False}
 TOO_LARGE = b" " * 1_200_000
@@ -95,3 +103,28 @@ async def test_the_first_visitor_is_no_less_one_at_another_worker(
             return all(now[name] >= before[name] + 3 for name in ("replica_sync", "heartbeat"))
 
         await wait_until(go_on, 15, "both go on at the pace of an instance with people")
+
+
+async def test_counts_outlive_the_workers_that_made_them(server: Server) -> None:
+    async def counted() -> int:
+        answer = await asyncio.to_thread(channel.request, server.data_folder, "GET", "/metrics")
+        series = (
+            r'request_duration_seconds_count\{method="GET",route="/api/invites/{code}",status="404"\} (\S+)'
+        )
+        found = re.search(series, answer.body.decode())
+        return int(float(found[1])) if found else 0
+
+    for pid in (elected_pid(server) or 0, other_pid(server)):
+        async with at_worker(server, pid) as stranger:
+            for _ in range(10):
+                refused(await stranger.get("/api/invites/nope"), 404)
+    assert await counted() == 20
+    for victim in (other_pid, elected_pid):
+        serving = len(server.logs(message="worker serves"))
+        kill(victim(server) or 0)
+        await wait_until(
+            lambda before=serving: len(server.logs(message="worker serves")) > before,  # type: ignore[misc]
+            10,
+            "the dead one is replaced",
+        )
+        assert await counted() == 20

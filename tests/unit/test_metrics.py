@@ -12,7 +12,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from groupspaces.ops import metrics
-from groupspaces.ops.metrics import Durations, LoopLag, Metrics
+from groupspaces.ops.metrics import LoopLag, Metrics
+from groupspaces.ops.tally import Durations
 from tests.support.site import Site, open_site
 from tests.support.wait import wait_until
 from tests.unit import test_operations as sample
