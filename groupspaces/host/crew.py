@@ -84,7 +84,6 @@ class Crew:
         """Answer the command line and the other workers from now on. Raises OSError when the socket cannot be made."""
         self._channel = Channel(self._folder, {**verbs, HELLO: _hello})
         await self._channel.open()
-        self.board.leader = self.number
         self.leads = True
         self._is_settled.set()
 
@@ -167,7 +166,7 @@ class Crew:
         pause_s = _ATTEMPT_S
         while not self._closed:
             if self._election.win():
-                self.is_elected = True
+                self.is_elected, self.board.leader = True, self.number
                 return True
             if await self._call():
                 break

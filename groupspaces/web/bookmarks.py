@@ -103,7 +103,9 @@ class Bookmarks:
         return status
 
     def _on_changes(self, changes: Sequence[Change]) -> None:
-        if any(change.kind == FEED_RESET for change in changes):
+        # By the one that is the first to leave a history: a later one would forget positions of the new one.
+        leads = self._seat.board.leader == self._seat.number
+        if leads and any(change.kind == FEED_RESET for change in changes):
             self._seat.board.forget_positions()
 
 

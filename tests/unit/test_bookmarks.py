@@ -9,7 +9,8 @@ import pytest
 
 from groupspaces.clock import SystemClock
 from groupspaces.db.batch import Batch
-from groupspaces.db.changes import record
+from groupspaces.db.changes import FEED_RESET, NOBODY, Change, record
+from groupspaces.host.board import Board, Seat
 from groupspaces.ops import api as ops
 from groupspaces.ops import metrics
 from groupspaces.ops.conditions import Conditions
@@ -53,6 +54,17 @@ async def test_positions_of_another_history_are_forgotten(site: Site, bookmarks:
     follower.seq, follower.token = 999, "another history's"
     follower.switched()
     assert bookmarks.wanted(ADA) == 0
+
+
+async def test_only_the_worker_that_leads_forgets_them(site: Site) -> None:
+    board = Board(2)
+    led, follows = [Bookmarks(site.db, max_stale_s=0, seat=Seat(board, number, "boot")) for number in (0, 1)]
+    reset = Change(1, "token", 0, None, None, NOBODY, FEED_RESET, None, {})
+    follows.remember(ADA.user_id, 1000)
+    follows._on_changes([reset])
+    assert follows.wanted(ADA) == 1000, "it may be of the new history already"
+    led._on_changes([reset])
+    assert follows.wanted(ADA) == 0
 
 
 async def test_what_tells_nothing_of_the_feed_waits_for_no_position(site: Site) -> None:
