@@ -100,6 +100,7 @@ class Fleet:
         self._news = False
         self._holder = ""
         self._failed = False
+        self._promise_s = settings.instance.idle_heartbeat_s  # by when others hear of us again, as we have told them
         self._load = Load()
         self._began_s = clock.monotonic_s()
         self._rows_at_s = float("-inf")
@@ -133,7 +134,7 @@ class Fleet:
 
     def interval_s(self) -> float:
         """Return the seconds until the next beat is due."""
-        return min(self._promised_s(), _RETRY_S) if self._failed else self._promised_s()
+        return min(self._due_in_s(), _RETRY_S) if self._failed else self._due_in_s()
 
     async def write_as_leader(self, batch: Batch) -> Written:
         """Commit only if this instance leads by the primary's own word, whatever is believed here.
@@ -160,7 +161,7 @@ class Fleet:
 
     async def refresh(self) -> None:
         """Fetch the others' newest rows, unless what is here is a few seconds old or the primary is away."""
-        await self._refresh(min(_ROWS_MAX_AGE_S, self._promised_s()))
+        await self._refresh(min(_ROWS_MAX_AGE_S, self._due_in_s()))
 
     async def rows(self) -> list[Instance]:
         """Return the whole fleet as the local replica knows it, in the order of ids. Two short reads."""
@@ -194,7 +195,12 @@ class Fleet:
         """Write our row, claim or renew the lease, and learn who else is there: one round trip. Never raises `Unavailable`."""
         if self._db.mode == "standalone" or self._left:
             return
-        lifetime_s = self._promised_s() * LEASE_BEATS
+        # Before anything is awaited: the next beat has just been planned by the same number.
+        self._promise_s = self._due_in_s()
+        await self._beat()
+
+    async def _beat(self) -> None:
+        lifetime_s = self._promise_s * LEASE_BEATS
         first = not self._announced
         self._load = await self._meter.measure()
         started_s, started_at_ms = self._clock.monotonic_s(), self._clock.now_ms()
@@ -255,7 +261,7 @@ class Fleet:
             statements.append(record(_CHANGED, actor_id=None, audience=NOBODY, data={"instance": us.id}))
         return statements
 
-    def _promised_s(self) -> float:
+    def _due_in_s(self) -> float:
         given = self._settings.instance
         return given.heartbeat_s if self._people_here() else given.idle_heartbeat_s
 
@@ -299,7 +305,7 @@ class Fleet:
                 return
             self._learn_peers(rows)
             if vacant:
-                await self.beat()
+                await self._beat()  # the next one stays where it was planned
 
     def _synced(self, duration_s: float, ok: bool) -> None:
         if ok:
@@ -340,7 +346,7 @@ class Fleet:
             streams=self._open_streams(),
             workers=self._settings.server.workers,
             load=load,
-            interval_s=self._promised_s(),
+            interval_s=self._promise_s,
             conditions=[condition.name for condition in self._conditions.active()[:_CONDITIONS_TOLD]],
         )
 

@@ -13,6 +13,13 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from groupspaces.clock import SystemClock
+from groupspaces.db.database import Database
+from groupspaces.identity import identify
+from groupspaces.ops.conditions import Conditions
+from groupspaces.ops.instances import Fleet as Instances
+from groupspaces.ops.load import LoadMeter, Spent
+from groupspaces.settings import load
 from tests.conftest import _STARTED, StartServer
 from tests.features.world import running
 from tests.support.client import Participant, expect
@@ -395,3 +402,43 @@ async def test_the_leader_forgets_instances_that_are_long_gone(
     await wait_until(lambda: left() == ["a", "b", "remembered"], 10.0, "only what is long gone was forgotten")
     assert (await states(alice, fleet.a))["remembered"] == "gone"
     assert rows(replica_file(fleet.b), "SELECT count(*) FROM lease") == [(1,)]
+
+
+async def test_a_beat_promises_what_it_was_planned_by(sqld: Sqld, tmp_path: Path) -> None:
+    """People come while it is under way: the next beat is planned already, and nobody may expect it sooner."""
+    people = False
+
+    async def spent() -> Spent:
+        nonlocal people
+        people = True
+        return Spent(0.0, 0, 0)
+
+    given = {
+        "data.dir": str(tmp_path),
+        "primary.url": sqld.url,
+        "primary.migrate": "true",
+        "auth.secret": SECRET,
+    }
+    settings = load({}, overrides=given)
+    db = Database(settings, clock := SystemClock())
+    await db.open()
+    try:
+        beating = Instances(
+            db,
+            identify(settings),
+            settings,
+            clock,
+            Conditions(clock),
+            load=LoadMeter(spent),
+            people_here=lambda: people,
+            open_streams=lambda: 0,
+        )
+        planned_s = beating.interval_s()
+        await beating.beat()
+        assert beating.interval_s() < planned_s
+    finally:
+        await db.close()
+    promised = "SELECT json_extract(packed, '$.interval_s'), (SELECT expires_at_ms FROM lease) - seen_at_ms FROM instance"
+    [(interval_s, lease_ms)] = sqld.execute(promised)
+    assert float(str(interval_s)) == planned_s
+    assert int(str(lease_ms)) >= planned_s * 1000
