@@ -39,6 +39,9 @@ FIRST_SQL = "SELECT seq FROM change ORDER BY seq LIMIT 1"
 
 _EMPTY: Mapping[str, Any] = {}
 
+# How the token of each row begins that is recorded here, by whichever worker: they are forked after this was drawn.
+_HERE = secrets.token_hex(3)
+
 
 class Change(msgspec.Struct, frozen=True):
     """One row of the feed."""
@@ -52,6 +55,11 @@ class Change(msgspec.Struct, frozen=True):
     kind: str
     subject_id: int | None
     data: dict[str, Any]
+
+    @property
+    def was_made_here(self) -> bool:
+        """Whether this server has recorded it, since its start."""
+        return self.token.startswith(_HERE)
 
     @property
     def audience_user_id(self) -> int | None:
@@ -83,7 +91,7 @@ def record(
     `*_sql` are constant SQL expressions for values only the primary knows, such as
     `(SELECT space_id FROM message WHERE id = 5)`; they replace the argument of the same name.
     """
-    params: list[Value] = [secrets.token_hex(8)]
+    params: list[Value] = [_HERE + secrets.token_hex(6)]
     values = ["?", NOW_MS]
     expressions = ((actor_sql, actor_id), (space_sql, space_id), (audience_sql, audience))
     for expression, value in (*expressions, (None, kind), (subject_sql, subject_id)):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import random
 import statistics
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -31,7 +30,6 @@ _TICK_S = 1.0
 _DURATIONS_KEPT = 16  # of each sample
 _DURATIONS_READ = 60  # samples with fetches that the forecast looks at
 _POINTS = 360  # of a chart
-_OWN_KEPT = 1_000
 
 # What travels: a page of the log is one SQLite page with its frame header, in gRPC's wrapping. A question has HTTP's heads
 # around its body both ways; a fetch is two requests of the driver's, and this is what they move when they bring nothing
@@ -134,13 +132,11 @@ class ReplicationHistory:
         self._people_here = people_here
         self._doorbell_on = doorbell_on
         self._filling = self._new()
-        self._own: deque[int] = deque(maxlen=_OWN_KEPT)
         self._announced_seq = 0
         self._generation = 0
         self._ticking: asyncio.Task[None] | None = None
         db.subscribe_rounds(self._on_round)
         db.subscribe_syncs(self._on_sync)
-        db.subscribe_writes(self._own.append)
         db.subscribe(self._on_changes)
 
     def start(self) -> None:
@@ -231,8 +227,7 @@ class ReplicationHistory:
         if changes[0].kind == FEED_RESET:
             self._announced_seq = 0
             return
-        own = set(self._own)
-        elsewhere = [change.seq for change in changes if change.seq not in own]
+        elsewhere = [change.seq for change in changes if not change.was_made_here]
         self._filling.changes += len(elsewhere)
         if self._doorbell_on():
             self._filling.belled += len(elsewhere)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import pytest_asyncio
 
 from groupspaces.clock import ManualClock
-from groupspaces.db.changes import NOBODY, Change
+from groupspaces.db.batch import Batch
+from groupspaces.db.changes import NOBODY, Change, record
 from groupspaces.db.database import Database
 from groupspaces.db.local_store import LocalStore
 from groupspaces.db.status import RoundReport
@@ -58,6 +60,10 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
 
 def change(seq: int) -> Change:
     return Change(seq, "token", 0, None, None, NOBODY, "message.created", None, {})
+
+
+def made_here(seq: int) -> Change:
+    return msgspec.structs.replace(change(seq), token=str(record("message.created", actor_id=None).params[0]))
 
 
 async def test_rounds_and_syncs_are_told_in_steps_of_ten_seconds(scene: Scene) -> None:
@@ -115,13 +121,24 @@ async def test_what_was_measured_adds_up_over_restarts(scene: Scene) -> None:
 
 
 async def test_changes_made_elsewhere_are_told_apart_by_whether_a_ring_announced_them(scene: Scene) -> None:
-    scene.history._own.append(2)
     scene.history.announced(3)
-    scene.history._on_changes([change(1), change(2), change(3), change(4)])
+    scene.history._on_changes([change(1), made_here(2), change(3), change(4)])
     scene.doorbell = False
     scene.history._on_changes([change(5)])
     totals = await scene.history.totals()
     assert (totals.changes, totals.belled, totals.announced) == (4, 3, 2)
+
+
+async def test_no_row_of_a_batch_that_was_written_here_comes_from_elsewhere(scene: Scene) -> None:
+    await scene.db.open()
+    try:
+        before = (await scene.history.totals()).changes
+        rows = [record(kind, actor_id=None, audience=NOBODY) for kind in ("user.created", "session.created")]
+        await scene.db.write(Batch(rows))
+        assert (await scene.history.totals()).changes == before
+        assert scene.db.status().seq >= 2
+    finally:
+        await scene.db.close()
 
 
 async def test_after_a_week_it_is_forgotten(scene: Scene) -> None:
