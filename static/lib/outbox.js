@@ -18,13 +18,16 @@ const LOCK = "gs.outbox";
  * `entries`: `{key, spaceId, content, createdAt, isUnsure, state: "sending"|"queued"|"failed", reason, waitsFor, retryAt,
  * messageId}` in sending order. `isUnsure` after an attempt that may have arrived; `waitsFor` says why it is queued:
  * "line", "primary", "rate" (then `retryAt` is when it goes out) or "server". `messageId` is set when the stream showed
- * the message before the answer came.
+ * the message before the answer came. `isKept` is false while this device keeps nothing: then it waits in this tab only.
  */
 export const outbox = createStore({ entries: [] });
 
 // What was taken back after an attempt that may have arrived, by space: sent unchanged it goes under its old key, so that
 // the server, which may have it already, keeps one.
 const takenBack = new Map();
+
+// What waits in this tab only, by its writer, while somebody else is signed in here.
+const leftHere = new Map();
 
 let userId = null;
 let onSent = () => {};
@@ -38,15 +41,17 @@ const storagePrefix = () => `gs.outbox.${userId}.`;
 export function startOutbox(user, sent) {
   userId = user;
   onSent = sent;
-  outbox.set({ entries: loadAll() });
+  outbox.set({ entries: [...loadAll(), ...(leftHere.get(user) ?? [])].sort(byAge) });
+  leftHere.delete(user);
   addEventListener("storage", onOtherTab);
   flush();
 }
 
-/** Stop sending; what waits stays on the device for its writer. */
+/** Stop sending; what waits stays for its writer, on the device or at least in this tab. */
 export function stopOutbox() {
   clearTimeout(wakeTimer);
   removeEventListener("storage", onOtherTab);
+  leftHere.set(userId, outbox.get().entries.filter((entry) => !entry.isKept).map(asWaiting));
   userId = null;
   takenBack.clear();
   outbox.set({ entries: [] });
@@ -56,11 +61,11 @@ export function enqueue(spaceId, content) {
   const earlier = takenBack.get(spaceId);
   takenBack.delete(spaceId);
   const key = earlier?.content === content ? earlier.key : newKey();
-  const entry = {
+  const entry = kept({
     key, spaceId, content, createdAt: Date.now(), isUnsure: Boolean(earlier && earlier.key === key), state: "sending", reason: null,
     waitsFor: null, retryAt: 0, messageId: null,
-  };
-  keep(entry);
+    isKept: false,
+  });
   outbox.set({ entries: [...outbox.get().entries, entry] });
   flush();
 }
@@ -179,8 +184,7 @@ function wakeLater(delayMs) {
 const find = (key) => outbox.get().entries.find((entry) => entry.key === key);
 
 function change(key, patch) {
-  const entries = outbox.get().entries.map((entry) => (entry.key === key ? { ...entry, ...patch } : entry));
-  keep(entries.find((entry) => entry.key === key));
+  const entries = outbox.get().entries.map((entry) => (entry.key === key ? kept({ ...entry, ...patch }) : entry));
   outbox.set({ entries });
 }
 
@@ -191,17 +195,25 @@ function remove(key) {
 
 /* On the device each entry has its own key, so that two tabs never overwrite each other's. */
 
-function keep(entry) {
-  if (entry) writeStored(storagePrefix() + entry.key, entry);
+function kept(entry) {
+  return { ...entry, isKept: writeStored(storagePrefix() + entry.key, entry) || entry.isKept };
 }
 
 function loadAll() {
   return storedKeys(storagePrefix())
     .map((key) => readStored(key, null))
-    .filter((entry) => entry?.key && entry.content)
-    .map(asWaiting)
-    .sort((a, b) => a.createdAt - b.createdAt);
+    .filter(isWhole)
+    .map(asStored)
+    .sort(byAge);
 }
+
+/** Tell whether a stored value is a message; another version of this page may have kept it in another shape. */
+function isWhole(value) {
+  return typeof value?.key === "string" && typeof value.content === "string" && value.content !== ""
+    && Number.isInteger(value.spaceId) && Number.isFinite(value.createdAt);
+}
+
+const byAge = (a, b) => a.createdAt - b.createdAt;
 
 /** Another tab added, tried, sent or took back an entry. */
 function onOtherTab(event) {
@@ -210,9 +222,20 @@ function onOtherTab(event) {
   const others = outbox.get().entries.filter((entry) => entry.key !== key);
   const known = find(key);
   const stored = event.newValue === null ? null : readStored(event.key, null);
-  if (stored === null) outbox.set({ entries: others });
-  else if (!known) outbox.set({ entries: [...others, asWaiting(stored)].sort((a, b) => a.createdAt - b.createdAt) });
-  else if (known.state !== "sending") outbox.set({ entries: outbox.get().entries.map((entry) => (entry.key === key ? { ...asWaiting(stored), messageId: entry.messageId } : entry)) });
+  if (!isWhole(stored)) outbox.set({ entries: others });
+  else if (!known) outbox.set({ entries: [...others, asStored(stored)].sort(byAge) });
+  else if (known.state !== "sending") outbox.set({ entries: outbox.get().entries.map((entry) => (entry.key === key ? { ...asStored(stored), messageId: entry.messageId } : entry)) });
 }
 
+const asStored = (entry) => ({ ...asWaiting(entry), isKept: true });
 const asWaiting = (entry) => ({ ...entry, state: entry.state === "failed" ? "failed" : "queued" });
+
+/* A tab that alone holds a message is not closed without a question. */
+
+outbox.subscribe(({ entries }) => {
+  const isNeeded = entries.some((entry) => !entry.isKept);
+  if (isNeeded) addEventListener("beforeunload", askFirst);
+  else removeEventListener("beforeunload", askFirst);
+});
+
+const askFirst = (event) => event.preventDefault();

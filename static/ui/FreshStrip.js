@@ -11,6 +11,7 @@ import { Button } from "./Button.js";
 export function FreshStrip({ tryNow }) {
   const state = useStore(freshness);
   const waiting = useStore(outbox, ({ entries }) => entries.filter((entry) => entry.state !== "failed").length);
+  const isKept = useStore(outbox, ({ entries }) => entries.every((entry) => entry.isKept));
   const fresh = freshOf(state);
 
   if (fresh.kind === "offline") {
@@ -22,7 +23,7 @@ export function FreshStrip({ tryNow }) {
   if (fresh.primaryAway) {
     return html`
       <${Banner} kind="warn" icon="cloud-off">
-        <strong>Reading only, since ${clock(fresh.since)}.</strong> What you write is kept on this device and sent when the primary is back.
+        <strong>Reading only, since ${clock(fresh.since)}.</strong> What you write ${isKept ? "is kept on this device and sent when the primary is back." : "waits in this tab only and is sent when the primary is back: leave it open."}
         ${waiting > 0 && ` ${capital(pluralWord(waiting, "message waits", "messages wait"))}.`}
       <//>`;
   }

@@ -22,8 +22,9 @@ export async function loadSession() {
 }
 
 export async function signIn(email, password) {
-  const { user } = await api.post("/auth/sign-in", { email, password }, { key: null, quiet401: true });
+  const { user } = await api.post("/auth/sign-in", { email, password }, { key: null, quiet401: true, as: null });
   session.set({ status: "in", user, error: null });
+  tellTabs();
 }
 
 /** Make an account. `invite` lets in where sign-up is closed; `setupCode` makes the first account the operator. */
@@ -31,15 +32,22 @@ export async function signUp({ name, email, password, invite, setupCode }) {
   const body = { name, email, password };
   if (invite) body.invite = invite;
   if (setupCode) body.setup_code = setupCode;
-  const { user } = await api.post("/auth/sign-up", body, { key: null, quiet401: true });
+  const { user } = await api.post("/auth/sign-up", body, { key: null, quiet401: true, as: null });
   session.set({ status: "in", user, error: null });
+  tellTabs();
 }
 
 export async function signOut() {
   await api.post("/auth/sign-out", {}, { key: null, quiet401: true });
   navigate("/sign-in");
   session.set({ status: "out", user: null });
+  tellTabs();
 }
+
+// The tabs of a browser share one cookie: each asks anew when another one changed it.
+const tabs = new BroadcastChannel("gs.session");
+const tellTabs = () => tabs.postMessage(null);
+tabs.onmessage = loadSession;
 
 session.subscribe(({ user }) => speakFor(user?.id ?? null));
 

@@ -31,7 +31,7 @@ function Reason({ icon, words }) {
 }
 
 /** What a queued message waits for; only the first in line says it at length. */
-function Waiting({ message: { place, waitsFor, retryAt } }) {
+function Waiting({ message: { place, waitsFor, retryAt, isKept } }) {
   const [, tick] = useState(0);
   const leftMs = retryAt - Date.now();
   const isCounting = place <= 1 && waitsFor === "rate" && leftMs > 0;
@@ -42,5 +42,6 @@ function Waiting({ message: { place, waitsFor, retryAt } }) {
   }, [isCounting]);
   if (place > 1) return `Queued, ${ORDINALS[place] ?? `${place}th`} in line`;
   if (isCounting) return `That was a lot at once. Sends again in ${Math.ceil(leftMs / 1000)} s, by itself.`;
+  if (!isKept) return "Queued in this tab only: this browser keeps nothing. Leave it open.";
   return QUEUED[waitsFor] ?? "Queued. Goes out by itself.";
 }

@@ -46,6 +46,6 @@ export function asItems(entries, author) {
     .map((entry, index) => ({
       id: Number.MAX_SAFE_INTEGER, key: entry.key, author, content: entry.content, html: null, mentions: [], kind: "text",
       created_at: new Date(entry.createdAt).toISOString(), edited_at: null, deleted_at: null, version: 1,
-      state: entry.state, reason: entry.reason, waitsFor: entry.waitsFor, retryAt: entry.retryAt, place: index + 1,
+      state: entry.state, reason: entry.reason, waitsFor: entry.waitsFor, retryAt: entry.retryAt, isKept: entry.isKept, place: index + 1,
     }));
 }
