@@ -271,6 +271,7 @@ class Replication:
         With another history the file has by now been mixed up and is replaced at once: reads in between may have seen that.
         It takes a primary that was restored between the word of an instance that knew it and our asking.
         """
+        self._may_be_ahead = True
         fetching = asyncio.ensure_future(self._replica.sync_now())
         try:
             primary_seq = await self._ask_head()
@@ -280,12 +281,9 @@ class Replication:
         except Unavailable:
             # What has come is being read already: what is remembered must not stay behind it, nor our position.
             if (await fetching).ok:
-                self._follower.advance()
+                self._may_be_ahead = not self._follower.advance()
             raise
-        synced = await fetching
-        if not synced.ok:
-            raise _not_synced(synced.error or "unknown")
-        self._follower.advance()
+        self._take(await fetching)
         return primary_seq
 
     async def _primary_seq(self) -> int:
