@@ -64,21 +64,26 @@ export function Shell({ path, user }) {
   const strip = html`<${FreshStrip} tryNow=${tryNow} />`;
   const hasAside = page === "chat" && space;
   if (page === "console") {
-    return html`<${Lazy} load=${loadConsole} path=${path} />${open === "keys" && html`<${KeyList} onClose=${close} />`}`;
+    return html`<${Lazy} load=${loadConsole} path=${path} meanwhile=${frame(null)} />${open === "keys" && html`<${KeyList} onClose=${close} />`}`;
   }
   return html`
-    <div class=${hasAside ? "app" : "app app-two"}>
-      <${Rail} page=${page} spaceId=${spaceId} newSpace=${() => setOpen("create")} />
-      <main class="pane" id="main" tabindex="-1">${pane()}</main>
-      ${hasAside && html`<aside class="aside" aria-label="About and members"><${MembersPanel} space=${space} invite=${actions.invite} /></aside>`}
-      <${Bar} page=${page} space=${lastSpace} />
-    </div>
+    ${frame(pane())}
     ${open === "create" && html`<${CreateSpace} onClose=${close} />`}
     ${open === "keys" && html`<${KeyList} onClose=${close} />`}
     ${open === "invite" && space && html`<${InvitePanel} space=${space} onClose=${close} onMade=${() => setInvitesMade(invitesMade + 1)} />`}
     ${open === "leave" && space && html`<${LeaveSpace} space=${space} onClose=${close} />`}
     ${open === "members" && space && html`
       <${Dialog} title=${space.name} side onClose=${close}><${MembersPanel} space=${space} invite=${actions.invite} closer=${close} /><//>`}`;
+
+  function frame(content) {
+    return html`
+      <div class=${hasAside ? "app" : "app app-two"}>
+        <${Rail} page=${page} spaceId=${spaceId} newSpace=${() => setOpen("create")} />
+        <main class="pane" id="main" tabindex="-1">${content}</main>
+        ${hasAside && html`<aside class="aside" aria-label="About and members"><${MembersPanel} space=${space} invite=${actions.invite} /></aside>`}
+        <${Bar} page=${page} space=${lastSpace} />
+      </div>`;
+  }
 
   function pane() {
     if (page === "home") return html`${strip}<${Home} newSpace=${() => setOpen("create")} />`;

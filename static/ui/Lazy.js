@@ -2,13 +2,22 @@ import { html, useEffect, useState } from "../vendor/preact.js";
 import { Button } from "./Button.js";
 import { Empty } from "./Empty.js";
 
-/** A part whose code is fetched when it is first shown: `load()` resolves to its component, which gets all other properties. */
-export function Lazy({ load, ...rest }) {
-  const [state, setState] = useState({ part: null, failed: false });
+const loaded = new Map(); // parts that are here, by their `load`: shown again without an empty frame
+
+/**
+ * A part whose code is fetched when it is first shown: `load()` resolves to its component, which gets all other
+ * properties. `meanwhile` is drawn until it is here.
+ */
+export function Lazy({ load, meanwhile = null, ...rest }) {
+  const [state, setState] = useState({ part: loaded.get(load) ?? null, failed: false });
   useEffect(() => {
+    if (state.part) return undefined;
     let current = true;
     load().then(
-      (part) => current && setState({ part, failed: false }),
+      (part) => {
+        loaded.set(load, part);
+        if (current) setState({ part, failed: false });
+      },
       () => current && setState({ part: null, failed: true }),
     );
     return () => {
@@ -16,7 +25,7 @@ export function Lazy({ load, ...rest }) {
     };
   }, [load]);
   if (state.failed) return html`<${NotLoaded} />`;
-  return state.part && html`<${state.part} ...${rest} />`;
+  return state.part ? html`<${state.part} ...${rest} />` : meanwhile;
 }
 
 /** Browsers remember a module that failed; only a new document asks for it again. */

@@ -38,6 +38,13 @@ WATCH_SLIDER = """() => {
   new MutationObserver(note).observe(slider, { attributes: true });
 }"""
 
+# Count in `window.bare` how often the page stands there without any rail from now on.
+WATCH_FRAME = """() => {
+  window.bare = 0;
+  const look = () => { window.bare += document.querySelector(".rail") ? 0 : 1; };
+  new MutationObserver(look).observe(document.body, { childList: true, subtree: true });
+}"""
+
 # Keep at each canvas what is written on it, and where, since it was cleared.
 NOTE_CANVAS_TEXTS = """
   const { fillText, clearRect } = CanvasRenderingContext2D.prototype;
@@ -149,6 +156,23 @@ async def test_an_operator_finds_the_console_and_the_way_back(office: Office) ->
     await page.goto("/settings")
     await page.get_by_role("link", name="Open the console").click()
     await expect(page.locator(".fleet")).to_be_visible()
+
+
+async def test_the_page_never_loses_its_frame_on_the_way_to_the_console(office: Office) -> None:
+    page = (await office.house.browser(OPERATOR, "/settings")).page
+    parts: list[Route] = []
+    await page.route(re.compile(r"/ops/Console\.js"), lambda route: parts.append(route))
+    await expect(page.get_by_role("link", name="Open the console")).to_be_visible()
+    await page.evaluate(WATCH_FRAME)
+    await page.get_by_role("link", name="Open the console").click()
+    await wait_until(lambda: parts, what="the console is fetched")
+    await expect(page.get_by_role("navigation", name="Spaces and places")).to_be_visible()
+    await parts[0].continue_()
+    await expect(page.locator(".fleet")).to_be_visible()
+    await page.go_back()
+    await page.get_by_role("link", name="Open the console").click()
+    await expect(page.locator(".fleet")).to_be_visible()
+    assert await page.evaluate("window.bare") == 0
 
 
 @pytest.mark.parametrize("wrong_by_ms", [-120_000, 300_000], ids=["slow", "fast"])
