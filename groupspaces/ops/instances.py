@@ -100,7 +100,9 @@ class Fleet:
         self._news = False
         self._holder = ""
         self._failed = False
-        self._promise_s = settings.instance.idle_heartbeat_s  # by when others hear of us again, as we have told them
+        self._promise_s = (
+            settings.instance.idle_heartbeat_s
+        )  # by when others hear of us again, as we have told them
         self._load = Load()
         self._began_s = clock.monotonic_s()
         self._rows_at_s = float("-inf")

@@ -57,7 +57,9 @@ async def test_what_is_fetched_is_told_by_no_worker_before_the_primary_has_confi
             rung.wires["b"].set_mode("blackhole")
             await alice.message(space_id, "news")
 
-            limits = itertools.count(50)  # another page each time: one that is remembered would not be read again
+            limits = itertools.count(
+                50
+            )  # another page each time: one that is remembered would not be read again
 
             async def has_come() -> bool:
                 path = f"/api/spaces/{space_id}/messages?limit={next(limits)}"
