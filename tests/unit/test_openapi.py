@@ -75,7 +75,7 @@ def test_parameters_are_those_that_are_checked(document: dict[str, Any]) -> None
     listed = {p.get("name"): p for p in document["paths"]["/api/spaces"]["get"]["parameters"]}
     assert listed["limit"]["schema"] == {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}
     created = document["paths"]["/api/spaces"]["post"]["parameters"]
-    assert created == [{"$ref": "#/components/parameters/Idempotency-Key"}]
+    assert created == [{"$ref": f"#/components/parameters/{name}"} for name in ("GS-User", "Idempotency-Key")]
 
 
 def test_bodies_refuse_unknown_fields_in_the_document_too(document: dict[str, Any]) -> None:
