@@ -20,8 +20,10 @@ REFUSE_TO_KEEP = (
 
 async def become(house: House, person: Person, name: str) -> None:
     """Give the browser somebody else's session behind the back of its pages."""
-    cookie = {"name": "gs_session", "value": (await house.member(name)).cookie, "url": house.server.url}
-    await person.context.add_cookies([{**cookie, "httpOnly": True, "sameSite": "Lax"}])
+    cookie, url = (await house.member(name)).cookie, house.server.url
+    await person.context.add_cookies(
+        [{"name": "gs_session", "value": cookie, "url": url, "httpOnly": True, "sameSite": "Lax"}]
+    )
 
 
 async def test_what_waits_is_kept_for_its_writer_while_somebody_else_is_signed_in(house: House) -> None:
