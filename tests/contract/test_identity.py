@@ -27,13 +27,14 @@ async def test_a_call_for_somebody_else_is_refused_and_does_nothing(
     for answer in (
         await ben.http.post(path, json={"content": "In whose name?"}, headers=for_ada),
         await ben.http.get("/api/spaces", headers=for_ada),
-        await ben.http.get("/api/events", headers=for_ada),
         await ben.http.post("/api/auth/sign-out", json={}, headers=for_ada),
         await ben.http.get("/api/spaces", headers={"GS-User": "rubbish"}),
     ):
         assert answer.status_code == 401, answer.text
         assert answer.json()["code"] == "OTHER_SESSION"
     assert await ben.all_messages(space_id) == []
+    async with ben.http.stream("GET", "/api/events", headers=for_ada) as events:
+        assert events.status_code == 401
 
 
 async def test_a_call_for_oneself_or_for_whoever_it_is_is_answered(
