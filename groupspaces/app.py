@@ -291,7 +291,8 @@ class Application:
         await self._scheduler.stop()
         await self._history.close()
         await self._store.close()
-        await self._fleet.leave()
+        if self._crew.board.stopping or not self._crew.seat.is_shared:
+            await self._fleet.leave()  # else the other workers go on, and one of them takes over
         await self._doorbell.close()
         await self._peer_client.close()
 

@@ -70,13 +70,17 @@ def _run_workers(settings: Settings, exit_code: Callable[[SettingsError], int]) 
                 sys.stderr.write(f"groupspaces: {error}\n")
             return exit_code(error)
 
+    def stop() -> None:
+        board.stopping = True
+        listener.close()
+
     supervisor = Supervisor(
         settings.server.workers,
         worker,
         # A first start that fails would fail again. Later, the others serve while one cannot be replaced.
         is_final=lambda code: code > 0 and not board.welcomed,
         alive_at_s=board.alive_at_s,
-        on_stop=listener.close,
+        on_stop=stop,
         on_ended=board.ended,
         stop_timeout_s=settings.server.shutdown_timeout_s,
     )

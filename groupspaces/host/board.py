@@ -69,6 +69,7 @@ class Board:
     failed = _Whole(12)
     leader = _Whole(13)
     seq = _Whole(14)
+    stopping = _Whole(15)  # the whole server ends, not one worker of it
 
     def __init__(self, workers: int = 1) -> None:
         """Make the memory; untouched pages of it cost nothing."""

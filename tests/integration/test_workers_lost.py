@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import os
+import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -195,6 +197,30 @@ async def test_the_next_one_takes_the_duties_over(server: Server, alice: Partici
     if server.settings.get("primary.url"):
         syncing = [child for child in server.children() if child.ppid() != server.pid]
         assert [child.ppid() for child in syncing] == [second]
+
+
+async def test_one_that_is_told_to_end_does_not_say_goodbye_for_all(
+    sqld: Sqld, start_server: StartServer
+) -> None:
+    server = two_workers(start_server, replica_settings(sqld.url))
+
+    def has_left() -> bool:
+        [[left]] = sqld.execute("SELECT json_extract(packed, '$.left') IS 1 FROM instance")
+        return bool(int(str(left)))
+
+    def lease() -> list[Any]:
+        return sqld.execute("SELECT holder, number, expires_at_ms > 0 FROM lease")
+
+    before = await wait_until(lease, what="the first heartbeat")
+    elected = elected_pid(server)
+    assert elected
+    os.kill(elected, signal.SIGTERM)
+    await wait_until(lambda: not is_alive(elected))
+    await wait_until(lambda: len(worker_pids(server)) == 2 and elected_pid(server) not in (None, elected))
+    assert (has_left(), lease()) == (False, before)
+    await asyncio.to_thread(server.stop)
+    assert has_left()
+    assert lease() != before
 
 
 @pytest.mark.parametrize("who", ["elected", "other"])
