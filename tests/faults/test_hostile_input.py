@@ -93,7 +93,9 @@ async def staged(victim: Server) -> AsyncIterator[Scene]:
             "session_id": session,
             "code": code,
         }
-        calls = documented_calls(expect(await person.get("/api/openapi.json"), 200))
+        document = expect(await person.get("/api/openapi.json"), 200)
+        # What operators call is attacked where it is tested: it has rights, paths and a `?instance=` of its own.
+        calls = [call for call in documented_calls(document) if not call.path.startswith("/api/ops/")]
         assert len(calls) > 20
         yield Scene(victim, person, calls, ids)
 
