@@ -22,8 +22,8 @@ from groupspaces.db.peers import PeerClient
 from groupspaces.db.status import Round
 from groupspaces.features.accounts import api as accounts
 from groupspaces.features.accounts import events as account_events
+from groupspaces.features.accounts.credentials import StoredCredentials
 from groupspaces.features.accounts.passwords import Passwords
-from groupspaces.features.accounts.sessions import StoredSessions
 from groupspaces.features.accounts.sign_up import SignUpRules, setup_code
 from groupspaces.features.chat import api as chat
 from groupspaces.features.chat import events as chat_events
@@ -186,13 +186,13 @@ class Application:
         )
         self._metrics = Metrics(db, self._hub, traffic, crew)
         db.subscribe_syncs(lambda duration_s, ok: self._metrics.synced(duration_s, ok=ok))
-        sessions = StoredSessions(db, clock)
+        credentials = StoredCredentials(db, clock, settings.auth)
         services = Services(
             settings=settings,
             clock=clock,
             db=db,
             hub=self._hub,
-            sessions=sessions,
+            credentials=credentials,
             cookies=SessionCookies(settings.auth.secret, secure=settings.public_url.startswith("https://")),
             bookmarks=Bookmarks(db, max_stale_s=settings.auth.max_stale_s, seat=crew.seat),
             limiter=Limiter(settings.limits, clock, crew.seat),
@@ -208,7 +208,7 @@ class Application:
                 Conditions: conditions,
                 Fleet: self._fleet,
                 Forwarding: Forwarding(
-                    identity.id, signer, self._peer_client, db, sessions, self._fleet.find
+                    identity.id, signer, self._peer_client, db, credentials, self._fleet.find
                 ),
                 Doorbell: self._doorbell,
                 Tuning: self._tuning,

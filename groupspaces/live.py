@@ -100,7 +100,9 @@ class Hub:
 
     # --- for streams ---
 
-    def subscribe(self, user_id: int, session_id: int, *, expires_at_ms: int, after_seq: int = 0) -> Stream:
+    def subscribe(
+        self, user_id: int, credential: tuple[str, int], *, expires_at_ms: int, after_seq: int = 0
+    ) -> Stream:
         """Open a stream that gets every event after the feed's head, and after `after_seq` when that is higher.
 
         `Stream.after_seq` says which. Raises TooMany for a person's ninth stream, Unavailable while stopping.
@@ -116,7 +118,7 @@ class Hub:
             )
         self._start_tasks()
         self._head_seq = max(self._head_seq, self._db.status().seq)
-        stream = Stream(user_id, session_id, expires_at_ms, max(self._head_seq, after_seq))
+        stream = Stream(user_id, credential, expires_at_ms, max(self._head_seq, after_seq))
         mine.append(stream)
         self._on_subscribe()
         return stream
@@ -180,8 +182,10 @@ class Hub:
                 self._begin_another_history()
             elif noun in ("member", "space"):
                 self._forget_members(change.space_id)
-            elif change.kind == "session.ended":
-                self._end_session(change)
+            elif change.kind in ("session.ended", "token.ended"):
+                self._end_credential((noun, change.subject_id))
+            elif change.kind in ("user.signed_out", "user.suspended"):
+                self._end_person(change)
         if not self._streams:
             self._backlog.clear()
             return
@@ -197,9 +201,16 @@ class Hub:
         for stream in self._all_streams():
             stream.close("reset", farewell)
 
-    def _end_session(self, change: Change) -> None:
+    def _end_credential(self, credential: tuple[str, int | None]) -> None:
         for stream in self._all_streams():
-            if stream.session_id == change.subject_id:
+            if stream.credential == credential:
+                stream.close("revoked")
+
+    def _end_person(self, change: Change) -> None:
+        """End a person's streams, but for the session that the change names as kept."""
+        kept = ("session", change.data.get("kept_session_id"))
+        for stream in self._all_streams():
+            if stream.user_id == change.subject_id and stream.credential != kept:
                 stream.close("revoked")
 
     def _forget_members(self, space_id: int | None = None) -> None:

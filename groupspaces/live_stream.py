@@ -39,16 +39,16 @@ class Stream:
         "_woken",
         "after_seq",
         "closed",
+        "credential",
         "expires_at_ms",
         "farewell",
         "on_close",
-        "session_id",
         "user_id",
     )
 
-    def __init__(self, user_id: int, session_id: int, expires_at_ms: int, after_seq: int) -> None:
+    def __init__(self, user_id: int, credential: tuple[str, int], expires_at_ms: int, after_seq: int) -> None:
         self.user_id = user_id
-        self.session_id = session_id
+        self.credential = credential  # "session" or "token", and its id: the stream ends with it
         self.expires_at_ms = expires_at_ms
         self.after_seq = after_seq
         self.closed: str | None = None

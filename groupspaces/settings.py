@@ -34,17 +34,15 @@ REPLICA_NEEDS = (
 
 # Keys or whole sections that this version accepts and does not use.
 NOT_YET = {
-    "mail": "sends no mail yet",
     "files": "stores no files yet",
-    "limits.redis_url": "counts requests in memory and does not use Redis yet",
     "backup": "makes no scheduled backups yet",
     "alerts": "sends no alerts yet",
-    "analytics": "includes no analytics",
     "sentry": "does not report to Sentry yet",
 }
 
 Text = Annotated[str, Meta(max_length=1000)]
 Secret = Annotated[str, Meta(max_length=8192, extra={"secret": True})]
+Secrets = Annotated[tuple[Annotated[str, Meta(max_length=8192)], ...], Meta(extra={"secret": True})]
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 
@@ -65,6 +63,8 @@ class Server(Section, frozen=True):
     port: Port = 3000
     public_url: Text = ""
     trusted_proxies: tuple[Text, ...] = ("127.0.0.1", "::1")
+    forwarded_header: Literal["x-forwarded-for", "forwarded"] = "x-forwarded-for"
+    cors_origins: tuple[Text, ...] = ()
     workers: Annotated[int, Meta(ge=1, le=64)] = 1
     request_timeout_s: Annotated[float, Meta(ge=1, le=600)] = 30
     shutdown_timeout_s: Annotated[float, Meta(ge=0, le=60)] = 5
@@ -103,9 +103,25 @@ class Instance(Section, frozen=True):
 
 class Auth(Section, frozen=True):
     secret: Secret = ""
+    previous_secrets: Secrets = ()
     sign_up: Literal["open", "invite", "closed"] = "open"
+    password_sign_in: bool = True
+    require_verified_email: bool = False
     session_days: Annotated[int, Meta(ge=1, le=3650)] = 30
+    idle_days: Annotated[int, Meta(ge=1, le=3650)] = 14
+    confirm_min: Annotated[int, Meta(ge=1, le=1440)] = 10
     max_stale_s: Annotated[int, Meta(ge=0, le=604_800)] = 900
+
+
+class Oauth(Section, frozen=True):
+    google_client_id: Text = ""
+    google_client_secret: Secret = ""
+    github_client_id: Text = ""
+    github_client_secret: Secret = ""
+    oidc_name: Annotated[str, Meta(max_length=64)] = ""
+    oidc_issuer: Text = ""
+    oidc_client_id: Text = ""
+    oidc_client_secret: Secret = ""
 
 
 class Limits(Section, frozen=True):
@@ -114,6 +130,8 @@ class Limits(Section, frozen=True):
     reads_per_min: Count = 1200
     writes_per_min: Count = 120
     anonymous_per_min: Count = 100
+    uploads_per_min: Count = 20
+    rules: tuple[Text, ...] = ()
     redis_url: Secret = ""
 
 
@@ -122,6 +140,7 @@ class Mail(Section, frozen=True):
     port: Port = 587
     user: Text = ""
     password: Secret = ""
+    tls: Literal["auto", "tls", "starttls", "none"] = "auto"
     sender: Text = field(name="from", default="")
 
 
@@ -167,6 +186,10 @@ class Sentry(Section, frozen=True):
     dsn: Secret = ""
 
 
+class Audit(Section, frozen=True):
+    retention_days: Annotated[int, Meta(ge=1, le=3650)] = 365
+
+
 class Changes(Section, frozen=True):
     retention_days: Annotated[int, Meta(ge=1, le=365)] = 7
 
@@ -189,6 +212,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     replica: Replica = field(default_factory=Replica)
     instance: Instance = field(default_factory=Instance)
     auth: Auth = field(default_factory=Auth)
+    oauth: Oauth = field(default_factory=Oauth)
     limits: Limits = field(default_factory=Limits)
     mail: Mail = field(default_factory=Mail)
     files: Files = field(default_factory=Files)
@@ -199,6 +223,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     assets: Assets = field(default_factory=Assets)
     analytics: Analytics = field(default_factory=Analytics)
     sentry: Sentry = field(default_factory=Sentry)
+    audit: Audit = field(default_factory=Audit)
     changes: Changes = field(default_factory=Changes)
     sources: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -240,7 +265,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def secret_values(self) -> list[str]:
         """Return the secrets that are set, for the log to remove wherever they turn up."""
-        return [value for known in known_settings() if known.secret and (value := self.value_of(known))]
+        values = (self.value_of(known) for known in known_settings() if known.secret)
+        return [text for value in values for text in ([value] if isinstance(value, str) else value) if text]
 
     def value_of(self, known: KnownSetting) -> Any:
         return getattr(getattr(self, known.section), known.attribute)
@@ -427,4 +453,4 @@ def _as_toml(value: Any) -> str:
 
 
 def _is_secret(annotation: Any) -> bool:
-    return bool(annotation == Secret)
+    return annotation in (Secret, Secrets)

@@ -105,6 +105,14 @@ def _secret(value: str) -> str:
     return value
 
 
+def _secrets(value: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(_secret(secret) for secret in value)
+
+
+def _web_origins(value: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(_web_origin(origin) for origin in value)
+
+
 def _networks(value: tuple[str, ...]) -> tuple[str, ...]:
     for network in value:
         try:
@@ -117,10 +125,13 @@ def _networks(value: tuple[str, ...]) -> tuple[str, ...]:
 CHECKS: dict[str, Callable[[Any], Any]] = {
     "server.public_url": _web_origin,
     "server.trusted_proxies": _networks,
+    "server.cors_origins": _web_origins,
     "instance.url": _web_origin,
     "primary.url": _primary_url,
     "replica.url": _primary_url,
     "auth.secret": _secret,
+    "auth.previous_secrets": _secrets,
+    "oauth.oidc_issuer": _web_url,
     "limits.redis_url": _redis_url,
     "files.s3_endpoint": _web_url,
     "alerts.slack_webhook_url": _web_url,

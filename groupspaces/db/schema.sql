@@ -55,7 +55,7 @@ CREATE TABLE user (
   suspended_at_ms INTEGER,
   created_at_ms INTEGER NOT NULL,
   version INTEGER NOT NULL DEFAULT 1
-) STRICT;
+, credentials_version INTEGER NOT NULL DEFAULT 1, email_verified_at_ms INTEGER, password_changed_at_ms INTEGER, reset_asked_at_ms INTEGER, deleted_at_ms INTEGER, avatar TEXT) STRICT;
 
 CREATE TABLE session (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -64,7 +64,7 @@ CREATE TABLE session (
   user_agent TEXT NOT NULL,
   created_at_ms INTEGER NOT NULL,
   expires_at_ms INTEGER NOT NULL
-) STRICT;
+, method TEXT NOT NULL DEFAULT 'password', address TEXT NOT NULL DEFAULT '', seen_at_ms INTEGER NOT NULL DEFAULT 0, confirmed_at_ms INTEGER NOT NULL DEFAULT 0, ceremony BLOB) STRICT;
 
 CREATE INDEX session_by_user ON session (user_id, id);
 
@@ -184,4 +184,81 @@ CREATE TABLE audit (
   action TEXT NOT NULL,
   subject TEXT NOT NULL,
   data TEXT NOT NULL
+, address TEXT NOT NULL DEFAULT '', space_id INTEGER) STRICT;
+
+CREATE INDEX user_operator ON user (id) WHERE is_operator = 1;
+
+CREATE UNIQUE INDEX session_ceremony ON session (ceremony) WHERE ceremony IS NOT NULL;
+
+CREATE TABLE totp (
+  user_id INTEGER PRIMARY KEY REFERENCES user (id) ON DELETE CASCADE,
+  secret BLOB NOT NULL,
+  created_at_ms INTEGER NOT NULL,
+  confirmed_at_ms INTEGER,
+  last_step INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+CREATE TABLE recovery_code (
+  user_id INTEGER NOT NULL REFERENCES user (id) ON DELETE CASCADE,
+  code_hash BLOB NOT NULL,
+  used_at_ms INTEGER,
+  PRIMARY KEY (user_id, code_hash)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE passkey (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  user_id INTEGER NOT NULL REFERENCES user (id) ON DELETE CASCADE,
+  credential_id BLOB NOT NULL UNIQUE,
+  public_key BLOB NOT NULL,
+  sign_count INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  created_at_ms INTEGER NOT NULL,
+  used_at_ms INTEGER
+) STRICT;
+
+CREATE INDEX passkey_by_user ON passkey (user_id, id);
+
+CREATE TABLE linked_account (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  user_id INTEGER NOT NULL REFERENCES user (id) ON DELETE CASCADE,
+  provider TEXT NOT NULL,
+  subject TEXT NOT NULL,
+  email TEXT,
+  created_at_ms INTEGER NOT NULL,
+  used_at_ms INTEGER,
+  UNIQUE (provider, subject)
+) STRICT;
+
+CREATE INDEX linked_account_by_user ON linked_account (user_id, id);
+
+CREATE TABLE api_token (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  user_id INTEGER NOT NULL REFERENCES user (id) ON DELETE CASCADE,
+  token_hash BLOB NOT NULL UNIQUE,
+  name TEXT NOT NULL,
+  hint TEXT NOT NULL,
+  scopes TEXT NOT NULL,
+  created_at_ms INTEGER NOT NULL,
+  expires_at_ms INTEGER,
+  used_at_ms INTEGER
+) STRICT;
+
+CREATE INDEX api_token_by_user ON api_token (user_id, id);
+
+CREATE TABLE avatar (
+  user_id INTEGER PRIMARY KEY REFERENCES user (id) ON DELETE CASCADE,
+  media_type TEXT NOT NULL,
+  data BLOB NOT NULL
+) STRICT;
+
+CREATE INDEX audit_by_actor ON audit (actor_id, id);
+
+CREATE INDEX audit_by_action ON audit (action, id);
+
+CREATE TABLE audit_seal (
+  last_id INTEGER PRIMARY KEY,
+  at_ms INTEGER NOT NULL,
+  entries INTEGER NOT NULL,
+  digest BLOB NOT NULL,
+  signature BLOB NOT NULL
 ) STRICT;

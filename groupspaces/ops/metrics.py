@@ -29,7 +29,7 @@ from groupspaces.live import Hub
 from groupspaces.ops.load import rss_bytes
 from groupspaces.ops.tally import Counted, Durations, Known, Tally, WorkerReport, summed
 from groupspaces.web.context import Context
-from groupspaces.web.operations import operation
+from groupspaces.web.operations import ForTokens, operation
 from groupspaces.web.traffic import BUCKETS_S, Traffic
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -225,6 +225,8 @@ class _MetricsReaders:
     """Holders of `metrics.token`, and processes of this machine that no proxy forwarded."""
 
     name: str = "holders of the metrics token, or local processes"
+    for_tokens: ForTokens = "method"
+    is_of_a_space: bool = False
 
     async def check(self, ctx: Context) -> None:
         settings = ctx.services.settings.metrics

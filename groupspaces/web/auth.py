@@ -1,8 +1,8 @@
 """Who is asking, and whether the browser that carries their cookie was sent by our own pages.
 
-Owns the step from a session cookie to a `Principal`, a small memory of verified cookies (dropped by the change feed as
-soon as a session ends or a person changes), and the check of `Origin`. Hides where sessions are stored. Never decides
-what a principal may do.
+Owns the step from a session cookie or an API token to a `Principal`, a small memory of verified ones (dropped by the change
+feed as soon as a credential ends or a person changes), and the check of `Origin`. Hides where credentials are stored. Never
+decides what a principal may do.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from groupspaces.errors import Forbidden, Unavailable
 
 from .context import Services
 from .cookies import SessionCookies, SessionToken, hash_token, session_value
-from .principal import Principal, Sessions
+from .principal import Credentials, Principal
 from .proxies import TrustedProxies
 from .second_look import SecondLook
+from .tokens import TOKEN_MAX_CHARS, is_well_formed
 
 _MAX_REMEMBERED = 10_000
 _TRUSTED_FETCH_SITES = frozenset((b"same-origin", b"none"))
@@ -33,7 +34,7 @@ class Authenticator:
 
     def __init__(self, services: Services, second_look: SecondLook) -> None:
         self._second_look = second_look
-        self._sessions: Sessions = services.sessions
+        self._credentials: Credentials = services.credentials
         self._cookies: SessionCookies = services.cookies
         self._db: Database = services.db
         self._clock: Clock = services.clock
@@ -43,19 +44,26 @@ class Authenticator:
         services.db.subscribe(self._on_changes)
 
     async def principal(self, headers: Mapping[bytes, bytes], *, needed: bool = True) -> Principal | None:
-        """Return the signed-in person, or None.
+        """Return who the request speaks for, or None. `Authorization: Bearer` counts instead of a cookie beside it.
 
-        A remembered cookie costs under 1 µs, a new one a signature and one local read. Looks again on a fresher state
-        before it answers None to a genuine cookie; where that is not to be had and somebody is `needed`, raises Unavailable
+        A remembered credential costs under 1 µs, a new one a signature and one local read. Looks again on a fresher state
+        before it answers None to a genuine one; where that is not to be had and somebody is `needed`, raises Unavailable
         (`REPLICA_BEHIND`): a session younger than our state may well exist, and None would sign its holder out.
         """
-        cookie_header = headers.get(b"cookie")
-        if cookie_header is None:
-            return None
-        value = session_value(cookie_header)
+        authorization = headers.get(b"authorization")
+        value = b"" if authorization is None else bearer_value(authorization)
+        is_token = bool(value)
+        if not is_token:
+            cookie_header = headers.get(b"cookie")
+            if cookie_header is None:
+                return None
+            value = session_value(cookie_header)
         principal = self._verified.get(value)
         if principal is None:
-            principal = await self._verify(value, needed) if value else None
+            if is_token:
+                principal = await self._verify_token(value)
+            else:
+                principal = await self._verify(value, needed) if value else None
         elif principal.expires_at_ms <= self._clock.now_ms():
             del self._verified[value]
             principal = None
@@ -69,12 +77,12 @@ class Authenticator:
             return None
         token_hash = hash_token(session.token)
         forgotten = self._forgotten
-        found = await self._sessions.find(token_hash)
+        found = await self._credentials.session(token_hash)
         if found is None:
             name = f"session/{token_hash.hex()}"
             if await self._second_look.catch_up(name):
                 forgotten = self._forgotten
-                found = await self._sessions.find(token_hash)
+                found = await self._credentials.session(token_hash)
                 if found is None:
                     self._second_look.was_vain(name)
             elif needed and self._is_younger_than_we_are(session):
@@ -86,12 +94,34 @@ class Authenticator:
         if found is None:
             return None
         principal = msgspec.structs.replace(found, seq=session.seq)
-        # Remember only what no change may have overtaken while it was read.
-        if forgotten == self._forgotten:
-            if len(self._verified) >= _MAX_REMEMBERED:
-                del self._verified[next(iter(self._verified))]
-            self._verified[value] = principal
+        self._remember(value, principal, forgotten)
         return principal
+
+    async def _verify_token(self, value: bytes) -> Principal | None:
+        token = value.decode("latin-1")
+        if not is_well_formed(token):
+            return None
+        token_hash = hash_token(token)
+        forgotten = self._forgotten
+        found = await self._credentials.api_token(token_hash)
+        if found is None:
+            name = f"token/{token_hash.hex()}"
+            if await self._second_look.catch_up(name):
+                forgotten = self._forgotten
+                found = await self._credentials.api_token(token_hash)
+            if found is None:
+                self._second_look.was_vain(name)
+                return None
+        self._remember(value, found, forgotten)
+        return found
+
+    def _remember(self, value: bytes, principal: Principal, forgotten: int) -> None:
+        """Remember only what no change may have overtaken while it was read: `forgotten` is the count from before."""
+        if forgotten != self._forgotten:
+            return
+        if len(self._verified) >= _MAX_REMEMBERED:
+            del self._verified[next(iter(self._verified))]
+        self._verified[value] = principal
 
     def _is_younger_than_we_are(self, session: SessionToken) -> bool:
         return self._db.mode == "replica" and session.seq > self._db.status().seq
@@ -111,7 +141,12 @@ class SameOrigin:
         self._proxies = proxies
 
     def check(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
-        """Raise Forbidden (`CROSS_ORIGIN`) for another origin's page; programs that send neither header pass."""
+        """Raise Forbidden (`CROSS_ORIGIN`) for another origin's page; programs that send neither header pass.
+
+        So does whoever brings a token: no browser adds one by itself.
+        """
+        if bearer_value(headers.get(b"authorization", b"")):
+            return
         fetch_site = headers.get(b"sec-fetch-site")
         if fetch_site is not None:
             if fetch_site not in _TRUSTED_FETCH_SITES:
@@ -129,7 +164,16 @@ class SameOrigin:
 
 
 def _touches_principals(kind: str) -> bool:
-    return kind == FEED_RESET or (kind.startswith(("session.", "user.")) and not kind.endswith(".created"))
+    return kind == FEED_RESET or (
+        kind.startswith(("session.", "user.", "token.")) and not kind.endswith(".created")
+    )
+
+
+def bearer_value(authorization: bytes) -> bytes:
+    """Return the token of an `Authorization: Bearer` header (RFC 6750), empty for anything else."""
+    scheme, _, value = authorization.partition(b" ")
+    value = value.strip()
+    return value if scheme.lower() == b"bearer" and len(value) <= TOKEN_MAX_CHARS else b""
 
 
 def _origin(url: str) -> str:

@@ -17,7 +17,8 @@ from starlette.types import Receive, Scope
 from groupspaces.clock import Clock
 from groupspaces.db.batch import Batch, Row, Value, Written
 from groupspaces.db.database import Database
-from groupspaces.errors import Invalid, Unauthenticated
+from groupspaces.errors import Forbidden, Invalid, Unauthenticated
+from groupspaces.identity import Identity
 from groupspaces.live import Hub
 from groupspaces.settings import Settings
 
@@ -26,10 +27,11 @@ from .bookmarks import Bookmarks
 from .cookies import SessionCookies
 from .idempotency import IdempotencyKey
 from .limits import Limiter
-from .principal import Principal, Sessions
+from .origin import Origin
+from .principal import Credentials, Principal
 from .proxies import TrustedProxies
 
-__all__ = ["Context", "Principal", "Services", "Sessions"]
+__all__ = ["Context", "Credentials", "Origin", "Principal", "Services"]
 
 Part = TypeVar("Part")
 
@@ -44,7 +46,7 @@ class Services:
     clock: Clock
     db: Database
     hub: Hub
-    sessions: Sessions
+    credentials: Credentials
     cookies: SessionCookies
     bookmarks: Bookmarks
     limiter: Limiter
@@ -71,6 +73,7 @@ class Context:
     headers_out: list[tuple[bytes, bytes]] = field(default_factory=list)
     idempotency: IdempotencyKey | None = None
     written_seq: int = 0
+    must_be_confirmed: bool = False
 
     @property
     def user_id(self) -> int:
@@ -97,6 +100,13 @@ class Context:
     def client_address(self) -> str:
         """The caller's address: the peer's, or what trusted proxies say. Never for decisions about permission."""
         return self.services.proxies.client_address(self.scope)
+
+    @property
+    def origin(self) -> Origin:
+        """Where this request came from and who asks, for the audit record."""
+        actor_id = None if self.principal is None else self.principal.user_id
+        address = "" if self.is_local_operator else self.client_address
+        return Origin(actor_id, address, self.part(Identity).id)
 
     @property
     def expected_version(self) -> int | None:
@@ -129,7 +139,7 @@ class Context:
         answers with the first result.
         """
         if self.principal is not None:
-            standing = self.services.sessions.standing(self.principal)
+            standing = self.services.credentials.standing(self.principal, confirmed=self.must_be_confirmed)
             batch = replace(batch, requires=(*batch.requires, standing))
         if self.idempotency is None:
             written = await self.services.db.write(batch)
@@ -138,6 +148,23 @@ class Context:
             written = await key.write(self.services.db, batch)
         self.remember(written.seq)
         return written
+
+    def may_enter(self, space_id: int) -> bool:
+        """Tell whether the caller's credential reaches this space: a token may be bound to some. Says nothing of membership."""
+        grant = None if self.principal is None else self.principal.grant
+        return grant is None or grant.space_ids is None or space_id in grant.space_ids
+
+    def require_confirmed(self) -> None:
+        """Go on only soon after the person proved that it is them, here and again inside every write of this request.
+
+        Raises Forbidden (`CONFIRM_REQUIRED`).
+        """
+        lasts_ms = self.services.settings.auth.confirm_min * 60_000
+        if self.principal is None or self.principal.confirmed_at_ms + lasts_ms <= self.now_ms:
+            raise Forbidden(
+                "Confirm first that it is you: give your password again.", code="CONFIRM_REQUIRED"
+            )
+        self.must_be_confirmed = True
 
     def remember(self, seq: int) -> None:
         """Make this answer carry the bookmark `seq`, and this person's next reads here include it."""

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from groupspaces.db.database import Database
-from groupspaces.errors import NotFound, Unauthenticated
+from groupspaces.errors import Forbidden, NotFound, Unauthenticated
 
 from .auth import Authenticator, SameOrigin
 from .bookmarks import Bookmarks, freshness
@@ -27,6 +27,7 @@ from .idempotency import AlreadyDone, Earlier, IdempotencyKey, checked_key, fing
 from .limits import Limiter, Policy
 from .operations import Operation
 from .principal import Principal
+from .principal import Scope as TokenScope
 from .problems import MethodNotAllowed
 from .proxies import TrustedProxies, limit_key
 from .second_look import SecondLook
@@ -162,6 +163,9 @@ class _Handling:
             _check_user(headers, principal)
         if principal is None and call.is_private and LOCAL_OPERATOR not in scope:
             raise Unauthenticated("Sign in first.")
+        if principal is not None:
+            _check_grant(operation, principal)
+            self._check_verified(operation, principal)
         if call.counts_first:
             self._spend(operation, principal, scope, answer_headers)
         counted = len(answer_headers)
@@ -209,6 +213,19 @@ class _Handling:
         if ctx.headers_out:
             answer_headers += ctx.headers_out
         await _answer(call, result, answer_headers, scope, receive, send)
+
+    def _check_verified(self, operation: Operation, principal: Principal) -> None:
+        if (
+            not principal.is_verified
+            and self._services.settings.auth.require_verified_email
+            and operation.needs_session
+            and operation.method != "GET"
+            and not operation.for_unverified
+        ):
+            raise Forbidden(
+                "Confirm your e-mail address first: open the link that was sent to it, or ask for another in the settings.",
+                code="EMAIL_UNVERIFIED",
+            )
 
     async def _accepted(
         self, forwarding: Forwarding, scope: Scope, receive: Receive, answer_headers: Headers
@@ -315,6 +332,22 @@ class _Handling:
         await self._db.wait_for(earlier.seq)
         ctx.remember(earlier.seq)
         return await replay(ctx, earlier.subject_id)
+
+
+def _check_grant(operation: Operation, principal: Principal) -> None:
+    """Refuse an API token what is beyond its scopes. Which space it is about is `Access.check`'s to ask."""
+    grant = principal.grant
+    if grant is None or not operation.needs_session:
+        return
+    access = operation.access
+    if access.for_tokens == "never":
+        raise Forbidden("This is done in person: no API token may do it.", code="SESSION_REQUIRED")
+    needed: TokenScope = (
+        "ops" if access.for_tokens == "ops" else "read" if operation.method == "GET" else "write"
+    )
+    is_granted = needed in grant.scopes or (needed == "read" and "write" in grant.scopes)
+    if not is_granted or (grant.space_ids is not None and not access.is_of_a_space):
+        raise Forbidden("This API token is not made for that.", code="TOKEN_SCOPE")
 
 
 def _check_user(headers: dict[bytes, bytes], principal: Principal | None) -> None:

@@ -27,7 +27,7 @@ from groupspaces.signing import HEADER, Signer
 
 from .context import LOCAL_OPERATOR, Context
 from .decoding import read_body
-from .principal import Principal, Sessions
+from .principal import Credential, Credentials, Principal
 
 FORWARDED = b"gs-forwarded"
 _SIGNATURE = HEADER.lower().encode()
@@ -49,7 +49,7 @@ _RESTARTED, _OTHER = "INSTANCE_RESTARTED", "INSTANCE_OTHER"
 class Envelope(msgspec.Struct, frozen=True):
     """The header `GS-Forwarded`, as base64url JSON: from whom, to whom and for whom.
 
-    That is a person with their session, or the operator at the sender's command line (`local_operator`).
+    That is a person with their session or API token, or the operator at the sender's command line (`local_operator`).
     """
 
     sender: str
@@ -60,6 +60,7 @@ class Envelope(msgspec.Struct, frozen=True):
     session_id: int | None
     local_operator: bool
     headers: dict[str, str]
+    token_id: int | None = None
 
 
 class _Door(msgspec.Struct):
@@ -99,7 +100,7 @@ class Forwarding:
         signer: Signer,
         client: PeerClient,
         db: Database,
-        sessions: Sessions,
+        credentials: Credentials,
         find: Callable[[str], Awaitable[Peer | None]],
     ) -> None:
         """`find` returns an instance of the fleet by its id."""
@@ -107,7 +108,7 @@ class Forwarding:
         self._signer = signer
         self._client = client
         self._db = db
-        self._sessions = sessions
+        self._credentials = credentials
         self._find = find
         self._doors: dict[str, str] = {}
         self._door = secrets.token_hex(8)
@@ -169,6 +170,7 @@ class Forwarding:
             nonce=secrets.token_hex(12),
             user_id=None if principal is None else principal.user_id,
             session_id=None if principal is None else principal.session_id,
+            token_id=None if principal is None or principal.grant is None else principal.credential_id,
             local_operator=ctx.is_local_operator,
             headers=_headers_that_go(ctx.headers_in),
         )
@@ -241,13 +243,18 @@ class Forwarding:
         self._nonces.add(nonce)
 
     async def _principal(self, envelope: Envelope) -> Principal | None:
-        if envelope.session_id is None:
+        credential: Credential
+        if envelope.session_id is not None:
+            credential = ("session", envelope.session_id)
+        elif envelope.token_id is not None:
+            credential = ("token", envelope.token_id)
+        else:
             if not envelope.local_operator:
                 raise Unauthenticated("Sign in first.")
             return None
         if self._db.status().primary == "reachable":
             await self._db.catch_up()
-        principal = await self._sessions.again(envelope.session_id)
+        principal = await self._credentials.again(credential)
         if principal is None or principal.user_id != envelope.user_id:
             raise Unauthenticated("This session has ended. Sign in again.")
         return principal

@@ -22,12 +22,25 @@ Replay = Callable[[Context, int], Awaitable[Any]]
 Handler = Callable[..., Awaitable[Any]]
 
 
+ForTokens = Literal["method", "ops", "never"]
+
+
 class Access(Protocol):
     """Who may call an operation. Checked before the body is read, again on a fresher state before a 401 or 404."""
 
     @property
     def name(self) -> str:
         """Word for it in the API document: "public", "signed in", "member of the space"."""
+        ...
+
+    @property
+    def for_tokens(self) -> ForTokens:
+        """What an API token needs: "method" is `read` for a GET and `write` for the rest, "never" is for people only."""
+        ...
+
+    @property
+    def is_of_a_space(self) -> bool:
+        """Tell whether the call stays within one space that `check` asks `ctx.may_enter` about."""
         ...
 
     async def check(self, ctx: Context) -> None:
@@ -38,6 +51,8 @@ class Access(Protocol):
 @dataclass(frozen=True, slots=True)
 class _Public:
     name: str = "public"
+    for_tokens: ForTokens = "method"
+    is_of_a_space: bool = False
 
     async def check(self, ctx: Context) -> None:
         return None
@@ -46,6 +61,8 @@ class _Public:
 @dataclass(frozen=True, slots=True)
 class _SignedIn:
     name: str = "signed in"
+    for_tokens: ForTokens = "method"
+    is_of_a_space: bool = False
 
     async def check(self, ctx: Context) -> None:
         if ctx.principal is None:
@@ -53,8 +70,33 @@ class _SignedIn:
 
 
 @dataclass(frozen=True, slots=True)
+class _InPerson:
+    name: str = "signed in, in person"
+    for_tokens: ForTokens = "never"
+    is_of_a_space: bool = False
+
+    async def check(self, ctx: Context) -> None:
+        if ctx.principal is None:
+            raise Unauthenticated("Sign in first.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Confirmed:
+    name: str = "signed in, confirmed lately"
+    for_tokens: ForTokens = "never"
+    is_of_a_space: bool = False
+
+    async def check(self, ctx: Context) -> None:
+        if ctx.principal is None:
+            raise Unauthenticated("Sign in first.")
+        ctx.require_confirmed()
+
+
+@dataclass(frozen=True, slots=True)
 class _Operator:
     name: str = "operator"
+    for_tokens: ForTokens = "ops"
+    is_of_a_space: bool = False
 
     async def check(self, ctx: Context) -> None:
         if ctx.is_local_operator:
@@ -67,6 +109,9 @@ class _Operator:
 
 PUBLIC: Access = _Public()
 SIGNED_IN: Access = _SignedIn()
+# What changes how somebody gets in is done in person, and the worst of it only soon after they proved that it is them.
+IN_PERSON: Access = _InPerson()
+CONFIRMED: Access = _Confirmed()
 OPERATOR: Access = _Operator()
 
 
@@ -90,6 +135,7 @@ class Operation:
     media_type: str
     needs_session: bool
     reads_data: bool
+    for_unverified: bool
 
     @property
     def takes_instance(self) -> bool:
@@ -119,6 +165,7 @@ def operation(
     media_type: str = "application/json",
     needs_session: bool | None = None,
     reads_data: bool = True,
+    for_unverified: bool = False,
 ) -> Callable[[Handler], Operation]:
     """Declare the decorated `async def handler(ctx[, body][, query])` as one HTTP call.
 
@@ -133,6 +180,7 @@ def operation(
     names, from there and from everywhere; "free" counts nothing (health). Callers without a session are counted by address instead.
     Everybody without a session gets 401, unless access is PUBLIC or `needs_session` is false: then access decides alone.
     `reads_data` is false for a GET that tells nothing out of the database: no bookmark holds it up.
+    `for_unverified` lets people call a write who have yet to confirm their address, where `auth.require_verified_email` is on.
     Raises TypeError for what cannot be served.
     """
     if replay is not None and method != "POST":
@@ -160,6 +208,7 @@ def operation(
             media_type=media_type,
             needs_session=access is not PUBLIC if needs_session is None else needs_session,
             reads_data=reads_data,
+            for_unverified=for_unverified,
         )
 
     return declare

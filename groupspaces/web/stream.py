@@ -57,7 +57,7 @@ async def events(ctx: Context, query: EventsQuery) -> Response:
     hub = ctx.services.hub
     stream = hub.subscribe(
         ctx.principal.user_id,
-        ctx.principal.session_id,
+        ctx.principal.credential,
         expires_at_ms=ctx.principal.expires_at_ms,
         after_seq=after_seq or 0,
     )

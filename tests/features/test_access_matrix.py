@@ -35,7 +35,7 @@ def expected(access: str, caller: str) -> int | None:
         return None
     if caller == "anonymous":
         return 401
-    if access == "signed in":
+    if access.startswith("signed in"):
         return None
     if access == "operator":
         return None if caller == "owner" else 403

@@ -103,7 +103,10 @@ async def test_a_password_changed_since_it_was_read_opens_nothing(world: World) 
 
     async def after_the_password_changed(batch):  # type: ignore[no-untyped-def]
         world.db.write = write  # type: ignore[method-assign]
-        await world.change("UPDATE user SET password_hash = 'another' WHERE id = ?", person.id)
+        await world.change(
+            "UPDATE user SET password_hash = 'another', credentials_version = credentials_version + 1 WHERE id = ?",
+            person.id,
+        )
         return await write(batch)
 
     world.db.write = after_the_password_changed  # type: ignore[method-assign]

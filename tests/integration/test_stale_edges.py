@@ -42,13 +42,15 @@ FOR_OPERATORS = [
 RESTS_ON = {
     "public": (),
     "signed in": ("session", "account"),
+    "signed in, in person": ("session", "account"),
+    "signed in, confirmed lately": ("session", "account"),
     "member of the space": ("session", "account", "membership", "space"),
     "admin of the space": ("session", "account", "membership", "space", "role"),
     "owner of the space": ("session", "account", "membership", "space", "role"),
     "operator": ("session", "account", "operator"),
 }
 # Access that says nothing of what a call is about leaves it to the operation: it must be here, if with nothing.
-SAYS_LITTLE = ("public", "signed in")
+SAYS_LITTLE = ("public", "signed in", "signed in, in person", "signed in, confirmed lately")
 ALSO: dict[str, tuple[str, ...]] = {
     "POST /api/auth/sign-up": ("invite",),
     "POST /api/auth/sign-in": ("account",),

@@ -268,6 +268,8 @@ def _body(operation: Operation, scene: Scene) -> Any:
 _LEAST = {
     "public": "outsider",
     "signed in": "member",
+    "signed in, in person": "member",
+    "signed in, confirmed lately": "member",
     "shares a space": "member",
     "operator": "operator",
     "holders of the metrics token, or local processes": "outsider",

@@ -32,6 +32,7 @@ from groupspaces.web.cookies import SESSION_COOKIE, SessionCookies, hash_token, 
 from groupspaces.web.http_protocol import BoundedHead
 from groupspaces.web.limits import Limiter
 from groupspaces.web.operations import Operation
+from groupspaces.web.principal import Credential
 from groupspaces.web.proxies import TrustedProxies
 from groupspaces.web.traffic import Traffic
 
@@ -44,24 +45,32 @@ FROM session JOIN user ON user.id = session.user_id WHERE """
 _MEMBERS_SQL = "SELECT user_id FROM member WHERE space_id = ?"
 
 
-class _Sessions:
+FOREVER_MS = 2**62
+
+
+class _Credentials:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    async def find(self, token_hash: bytes) -> Principal | None:
+    async def session(self, token_hash: bytes) -> Principal | None:
         return await self._found(_PRINCIPAL_SQL + "session.token_hash = ?", token_hash)
 
-    async def again(self, session_id: int) -> Principal | None:
-        return await self._found(_PRINCIPAL_SQL + "session.id = ?", session_id)
+    async def api_token(self, token_hash: bytes) -> Principal | None:
+        return None
+
+    async def again(self, credential: Credential) -> Principal | None:
+        return await self._found(_PRINCIPAL_SQL + "session.id = ?", credential[1])
 
     async def _found(self, sql: str, key: bytes | int) -> Principal | None:
         row: Any = await self._db.read_one(sql, (key,))
         if row is None:
             return None
         user_id, session_id, name, username, is_operator, expires_at_ms = row
-        return Principal(user_id, session_id, name, username, bool(is_operator), expires_at_ms)
+        return Principal(
+            user_id, session_id, name, username, bool(is_operator), True, expires_at_ms, FOREVER_MS
+        )
 
-    def standing(self, principal: Principal) -> Statement:
+    def standing(self, principal: Principal, *, confirmed: bool) -> Statement:
         query = "SELECT 1 FROM session WHERE id = ?"
         return Statement(query, (principal.session_id,), refused=Unauthenticated("This session has ended."))
 
@@ -81,7 +90,7 @@ class Site:
             clock=SystemClock(),
             db=db,
             hub=self.hub,
-            sessions=_Sessions(db),
+            credentials=_Credentials(db),
             cookies=self.cookies,
             bookmarks=Bookmarks(db, max_stale_s=settings.auth.max_stale_s),
             limiter=Limiter(settings.limits, SystemClock()),

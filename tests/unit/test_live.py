@@ -100,7 +100,7 @@ async def lose_everything_after(site: Site, seq: int) -> None:
 
 
 def subscribe(site: Site, user_id: int, session_id: int = 1) -> Stream:
-    return site.hub.subscribe(user_id, session_id, expires_at_ms=FOREVER_MS)
+    return site.hub.subscribe(user_id, ("session", session_id), expires_at_ms=FOREVER_MS)
 
 
 async def received(stream: Stream, count: int) -> list[Frame]:

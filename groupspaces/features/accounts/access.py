@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from groupspaces.features.accounts import users
 from groupspaces.web.context import Context
+from groupspaces.web.operations import ForTokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +14,8 @@ class SharesASpace:
     """The person named by the path's `user_id`, and whoever belongs to a space with them."""
 
     name: str = "shares a space"
+    for_tokens: ForTokens = "method"
+    is_of_a_space: bool = False
 
     async def check(self, ctx: Context) -> None:
         """Raise NotFound for everybody else. One read."""

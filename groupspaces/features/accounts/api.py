@@ -14,6 +14,7 @@ from msgspec import UNSET, Meta, UnsetType
 from groupspaces.db.batch import Value
 from groupspaces.errors import Invalid, Unauthenticated
 from groupspaces.features.accounts import sessions, users
+from groupspaces.features.accounts import sign_in as signing_in
 from groupspaces.features.accounts import sign_up as signing_up
 from groupspaces.features.accounts.access import SHARES_A_SPACE
 from groupspaces.features.accounts.passwords import Passwords
@@ -22,7 +23,7 @@ from groupspaces.features.accounts.sign_up import Applicant, SignUpRules
 from groupspaces.features.accounts.users import PublicUser, User
 from groupspaces.web.context import Context
 from groupspaces.web.decoding import MAX_ID
-from groupspaces.web.operations import PUBLIC, SIGNED_IN, Operation, operation
+from groupspaces.web.operations import IN_PERSON, PUBLIC, SIGNED_IN, Operation, operation
 
 # One line of text with something visible in it, and nothing that changes the direction of what follows.
 # (Control characters are refused everywhere.) The look-ahead keeps the pattern linear.
@@ -95,12 +96,12 @@ async def post_sign_up(ctx: Context, body: SignUp) -> SignedIn:
         invite=body.invite or None,
         setup_code=body.setup_code,
     )
-    new = _new_session(ctx)
     ctx.principal = None  # whoever was signed in here before has no part in it
+    new = new_session(ctx, "password")
     user, session = await signing_up.sign_up(
         ctx.services.db, ctx.write, ctx.part(Passwords), ctx.part(SignUpRules), applicant, new
     )
-    return _signed_in(ctx, new, user, session)
+    return signed_in(ctx, new, user, session)
 
 
 @operation(
@@ -114,36 +115,44 @@ async def post_sign_up(ctx: Context, body: SignUp) -> SignedIn:
     rate="auth",
 )
 async def post_sign_in(ctx: Context, body: SignIn) -> SignedIn:
-    new = _new_session(ctx)
     ctx.principal = None  # nor here: that session may have ended, which is why they sign in
-    user, session = await sessions.sign_in(
+    new = new_session(ctx, "password")
+    user, session = await signing_in.sign_in(
         ctx.services.db, ctx.write, ctx.part(Passwords), normalised(body.email), body.password, new
     )
-    return _signed_in(ctx, new, user, session)
+    return signed_in(ctx, new, user, session)
 
 
-@operation("POST", "/api/auth/sign-out", access=SIGNED_IN, summary="End this session", tag="Authentication")
+@operation(
+    "POST",
+    "/api/auth/sign-out",
+    access=IN_PERSON,
+    summary="End this session",
+    tag="Authentication",
+    for_unverified=True,
+)
 async def post_sign_out(ctx: Context) -> None:
-    await sessions.end_own(ctx.write, ctx.user_id, _session_id(ctx))
+    await sessions.end_own(ctx.write, ctx.user_id, session_id_of(ctx), ctx.origin)
     ctx.clear_session()
 
 
 @operation(
     "GET",
     "/api/auth/session",
-    access=SIGNED_IN,
+    access=IN_PERSON,
     summary="Who is signed in here",
     tag="Authentication",
     returns=SignedIn,
 )
 async def get_session(ctx: Context) -> SignedIn:
-    return SignedIn(await users.own(ctx.read, ctx.user_id), await sessions.one(ctx.read, _session_id(ctx)))
+    session = await sessions.one(ctx.read, session_id_of(ctx), confirmed_ms=_confirmed_ms(ctx))
+    return SignedIn(await users.own(ctx.read, ctx.user_id), session)
 
 
 @operation(
     "GET",
     "/api/auth/sessions",
-    access=SIGNED_IN,
+    access=IN_PERSON,
     summary="Devices you are signed in on, newest first",
     tag="Authentication",
     query=SessionsQuery,
@@ -153,9 +162,10 @@ async def get_sessions(ctx: Context, query: SessionsQuery) -> SessionList:
     found = await sessions.page(
         ctx.read,
         ctx.user_id,
-        current_id=_session_id(ctx),
+        current_id=session_id_of(ctx),
         before_id=query.cursor or MAX_ID,
         now_ms=ctx.now_ms,
+        confirmed_ms=_confirmed_ms(ctx),
         limit=query.limit + 1,
     )
     items = found[: query.limit]
@@ -165,14 +175,15 @@ async def get_sessions(ctx: Context, query: SessionsQuery) -> SessionList:
 @operation(
     "DELETE",
     "/api/auth/sessions/{session_id}",
-    access=SIGNED_IN,
+    access=IN_PERSON,
     summary="End one of your sessions",
     tag="Authentication",
+    for_unverified=True,
 )
 async def delete_session(ctx: Context) -> None:
     session_id = ctx.params["session_id"]
-    await sessions.revoke(ctx.write, ctx.user_id, session_id)
-    if session_id == _session_id(ctx):
+    await sessions.revoke(ctx.write, ctx.user_id, session_id, ctx.origin)
+    if session_id == session_id_of(ctx):
         ctx.clear_session()
 
 
@@ -189,6 +200,7 @@ async def get_me(ctx: Context) -> User:
     tag="People",
     body=ProfileChanges,
     returns=User,
+    for_unverified=True,
 )
 async def patch_me(ctx: Context, body: ProfileChanges) -> User:
     return await users.change_profile(
@@ -243,18 +255,32 @@ def normalised(email: str) -> str:
     return email.strip().lower()
 
 
-def _new_session(ctx: Context) -> NewSession:
+def new_session(ctx: Context, method: str, *, ceremony: bytes | None = None) -> NewSession:
     """Make a session for this browser."""
     user_agent = ctx.headers_in.get(b"user-agent", b"").decode("latin-1")
-    return sessions.new_session(user_agent, ctx.services.settings.auth.session_days)
+    auth = ctx.services.settings.auth
+    return sessions.new_session(
+        user_agent,
+        auth.session_days,
+        confirmed_min=auth.confirm_min,
+        origin=ctx.origin,
+        method=method,
+        ceremony=ceremony,
+    )
 
 
-def _session_id(ctx: Context) -> int:
-    if ctx.principal is None:
+def session_id_of(ctx: Context) -> int:
+    """Return the id of the session that asks; for operations that no API token may call."""
+    if ctx.principal is None or ctx.principal.session_id is None:
         raise Unauthenticated("Sign in first.")
     return ctx.principal.session_id
 
 
-def _signed_in(ctx: Context, new: NewSession, user: User, session: Session) -> SignedIn:
+def signed_in(ctx: Context, new: NewSession, user: User, session: Session) -> SignedIn:
+    """Give the browser its cookie and return who is signed in."""
     ctx.set_session(new.token, max_age_s=new.lifetime_ms // 1000)
     return SignedIn(user, session)
+
+
+def _confirmed_ms(ctx: Context) -> int:
+    return ctx.services.settings.auth.confirm_min * 60_000

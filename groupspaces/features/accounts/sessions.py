@@ -1,195 +1,219 @@
 """Sessions: who is signed in where.
 
-Owns the table `session`. A session's token is 32 random bytes that only its holder knows: the table keeps
-their SHA-256, so that a stolen database signs nobody in. Never checks cookies or headers: that is `web/auth`,
-which hashes the same way.
+Owns the table `session`: opening, confirming, ending. A session's token is 32 random bytes that only its holder knows: the table
+keeps their SHA-256, so that a stolen database signs nobody in. Whether one stands is `credentials.py`'s to say; what has to be
+proved before one opens is that of `sign_in.py` and its kind.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from groupspaces.clock import Clock
 from groupspaces.db.batch import Batch, Read, Statement, Value, Write
 from groupspaces.db.changes import NOBODY, NOW_MS, audience_user, record, record_if_changed, record_last
-from groupspaces.db.database import Database
 from groupspaces.db.retention import DAY_MS
-from groupspaces.errors import AppError, NotFound, Unauthenticated
-from groupspaces.features.accounts import users
-from groupspaces.features.accounts.passwords import Passwords
-from groupspaces.features.accounts.users import User
+from groupspaces.errors import AppError, NotFound
+from groupspaces.features.accounts.credentials import session_ended
 from groupspaces.times import rfc3339
 from groupspaces.web.cookies import hash_token, new_token
-from groupspaces.web.principal import Principal
+from groupspaces.web.origin import LAST_ACTOR, LAST_SUBJECT, Origin
 
 _USER_AGENT_MAX_CHARS = 200
 
 
 class Session(msgspec.Struct):
-    """One device somebody is signed in on. `current` marks the one that asks."""
+    """One device somebody is signed in on. `current` marks the one that asks.
+
+    `method` is how it was opened: "password", "passkey", "link", or a provider's id. `address` is where from. Until
+    `confirmed_until` its holder may change how they sign in. Times are RFC 3339 in UTC.
+    """
 
     id: int
     user_agent: str
+    method: str
+    address: str
     created_at: str
+    seen_at: str
     expires_at: str
+    confirmed_until: str
     current: bool
 
 
 class NewSession(msgspec.Struct, frozen=True):
-    """A session about to be stored. `token` goes to its holder and nowhere else."""
+    """A session about to be stored. `token` goes to its holder and nowhere else.
+
+    `ceremony` is what may open one session only, such as a passkey's challenge; None for a password.
+    """
 
     token: str
     user_agent: str
     lifetime_ms: int
+    confirmed_ms: int
+    method: str
+    ceremony: bytes | None
+    origin: Origin
 
     @property
     def token_hash(self) -> bytes:
         return hash_token(self.token)
 
+    @property
+    def ceremony_hash(self) -> bytes | None:
+        return None if self.ceremony is None else hashlib.sha256(self.ceremony).digest()
 
-_COLUMNS = "id, user_agent, created_at_ms, expires_at_ms"
 
-_PRINCIPAL_SQL = """
-SELECT user.id, session.id, user.name, user.username, user.is_operator, session.expires_at_ms
-FROM session JOIN user ON user.id = session.user_id
-WHERE session.{key} = ? AND session.expires_at_ms > ? AND user.suspended_at_ms IS NULL"""
-_BY_TOKEN_SQL, _BY_ID_SQL = _PRINCIPAL_SQL.format(key="token_hash"), _PRINCIPAL_SQL.format(key="id")
+class Known(msgspec.Struct, frozen=True):
+    """Somebody whose proof was checked against `credentials_version` of their row, as this instance knows it."""
 
-_STANDING_SQL = f"""
-SELECT 1 FROM session JOIN user ON user.id = session.user_id
-WHERE session.id = ? AND session.expires_at_ms > {NOW_MS} AND user.suspended_at_ms IS NULL"""
+    user_id: int
+    credentials_version: int
+
+
+_COLUMNS = "id, user_agent, method, address, created_at_ms, seen_at_ms, expires_at_ms, confirmed_at_ms"
 
 _LIST_SQL = f"""
 SELECT {_COLUMNS} FROM session
 WHERE user_id = ? AND id < ? AND expires_at_ms > ? ORDER BY id DESC LIMIT ?"""
 
-# The replica may be behind: whether this password still opens this account is decided where the session is
-# born.
-_SIGN_IN_SQL = f"""
-INSERT INTO session (token_hash, user_id, user_agent, created_at_ms, expires_at_ms)
-SELECT ?, id, ?, {NOW_MS}, {NOW_MS} + ? FROM user
-WHERE id = ? AND password_hash = ? AND suspended_at_ms IS NULL
+# The replica may be behind: whether that proof still opens this account is decided where the session is born.
+_OPEN_SQL = f"""
+INSERT INTO session (token_hash, user_id, user_agent, method, address, ceremony,
+  created_at_ms, seen_at_ms, confirmed_at_ms, expires_at_ms)
+SELECT ?, id, ?, ?, ?, ?, {NOW_MS}, {NOW_MS}, {NOW_MS}, {NOW_MS} + ? FROM user
+WHERE {{who}} AND suspended_at_ms IS NULL
 RETURNING {_COLUMNS}"""
+_OPEN_KNOWN_SQL = _OPEN_SQL.format(who="id = ? AND credentials_version = ?")
+_OPEN_NEW_SQL = _OPEN_SQL.format(who="email = ?")
 
-_SIGN_UP_SQL = f"""
-INSERT INTO session (token_hash, user_id, user_agent, created_at_ms, expires_at_ms)
-SELECT ?, id, ?, {NOW_MS}, {NOW_MS} + ? FROM user WHERE email = ?
-RETURNING {_COLUMNS}"""
-
-_CREDENTIALS_SQL = f"SELECT password_hash, {users.COLUMNS} FROM user WHERE email = ?"
-
-_FORGET_EXPIRED_SQL = f"DELETE FROM session WHERE user_id = ? AND expires_at_ms < {NOW_MS}"
+_FORGET_ENDED_SQL = f"DELETE FROM session WHERE user_id = ? AND expires_at_ms < {NOW_MS}"
 
 
-class StoredSessions:
-    """What `web/auth` asks: whose token is this?"""
-
-    def __init__(self, db: Database, clock: Clock) -> None:
-        self._db = db
-        self._clock = clock
-
-    async def find(self, token_hash: bytes) -> Principal | None:
-        """Return whose unexpired session this is, or None; a suspended person has none. One local read."""
-        return await self._found(_BY_TOKEN_SQL, token_hash)
-
-    async def again(self, session_id: int) -> Principal | None:
-        """Return whose unexpired session has this id, or None; a suspended person has none. One local read."""
-        return await self._found(_BY_ID_SQL, session_id)
-
-    async def _found(self, sql: str, key: Value) -> Principal | None:
-        row: Any = await self._db.read_one(sql, (key, self._clock.now_ms()))
-        if row is None:
-            return None
-        user_id, session_id, name, username, is_operator, expires_at_ms = row
-        return Principal(user_id, session_id, name, username, bool(is_operator), expires_at_ms)
-
-    def standing(self, principal: Principal) -> Statement:
-        """Return the query by which each write makes sure, at the primary, that its session stands."""
-        return Statement(_STANDING_SQL, (principal.session_id,), refused=_session_ended())
-
-
-def new_session(user_agent: str, days: int) -> NewSession:
+def new_session(
+    user_agent: str,
+    days: int,
+    *,
+    confirmed_min: int,
+    origin: Origin,
+    method: str,
+    ceremony: bytes | None = None,
+) -> NewSession:
     """Make a session's secret. The description of the device is shortened and freed of control characters."""
     printable = "".join(character for character in user_agent if character.isprintable())
-    return NewSession(new_token(), printable[:_USER_AGENT_MAX_CHARS], days * DAY_MS)
+    return NewSession(
+        new_token(),
+        printable[:_USER_AGENT_MAX_CHARS],
+        days * DAY_MS,
+        confirmed_min * 60_000,
+        method,
+        ceremony,
+        origin,
+    )
 
 
-async def sign_in(
-    db: Database, write: Write, passwords: Passwords, email: str, password: str, session: NewSession
-) -> tuple[User, Session]:
-    """Sign somebody in. One hash and one round trip.
+async def open_session(
+    write: Write, session: NewSession, known: Known, *, refused: AppError, first: Sequence[Statement] = ()
+) -> Session:
+    """Sign somebody in. One round trip.
 
-    Raises Unauthenticated (`BAD_CREDENTIALS`), after the same time whether or not the address is known. An
-    instance that may be behind looks again before it says no.
+    `first` are guarded statements that have to succeed before, such as the use of a recovery code. Raises `refused` when the
+    person's credentials have changed since they were checked, when they are suspended, and when the ceremony has opened a
+    session before.
     """
-    refused = Unauthenticated("The e-mail address or the password is not right.", code="BAD_CREDENTIALS")
-    row: Any = await db.read_one(_CREDENTIALS_SQL, (email,))
-    if not await passwords.matches(row[0] if row else None, password):
-        seen_hash = row[0] if row else None
-        row = await db.read_one(_CREDENTIALS_SQL, (email,)) if await db.catch_up() else None
-        if row is None or row[0] == seen_hash or not await passwords.matches(row[0], password):
-            raise refused
-    password_hash, user = row[0], users.own_of(row[1:])
     batch = Batch(
         [
-            Statement(_FORGET_EXPIRED_SQL, (user.id,)),
+            *first,
+            Statement(_FORGET_ENDED_SQL, (known.user_id,)),
             Statement(
-                _SIGN_IN_SQL,
-                (session.token_hash, session.user_agent, session.lifetime_ms, user.id, password_hash),
+                _OPEN_KNOWN_SQL,
+                (*_values(session), known.user_id, known.credentials_version),
                 refused=refused,
             ),
-            record_last("session.created", actor_id=user.id, audience=NOBODY),
-        ]
+            record_last("session.created", actor_id=known.user_id, audience=NOBODY),
+            _audited(session),
+        ],
+        conflicts={"session.ceremony": refused},
     )
     written = await write(batch)
-    return user, session_of(written.rows[1][0], current=True)
+    return session_of(written.rows[len(first) + 1][0], current=True, confirmed_ms=session.confirmed_ms)
 
 
 def at_sign_up(session: NewSession, email: str) -> Statement:
     """Return the statement that signs in the person whom the same batch has just inserted."""
-    params: list[Value] = [session.token_hash, session.user_agent, session.lifetime_ms, email]
-    return Statement(_SIGN_UP_SQL, params)
+    return Statement(_OPEN_NEW_SQL, (*_values(session), email))
 
 
-async def end_own(write: Write, user_id: int, session_id: int) -> None:
+async def end_own(write: Write, user_id: int, session_id: int, origin: Origin) -> None:
     """End a session; one that has ended already is no error."""
-    await write(_ending(user_id, session_id, refused=None))
+    await write(_ending(user_id, session_id, origin, refused=None))
 
 
-async def revoke(write: Write, user_id: int, session_id: int) -> None:
+async def revoke(write: Write, user_id: int, session_id: int, origin: Origin) -> None:
     """End one of a person's sessions. Raises NotFound when it is not theirs."""
-    await write(_ending(user_id, session_id, refused=NotFound("You have no such session.")))
+    await write(_ending(user_id, session_id, origin, refused=NotFound("You have no such session.")))
 
 
-async def one(read: Read, session_id: int) -> Session:
+async def one(read: Read, session_id: int, *, confirmed_ms: int) -> Session:
     """Return the caller's own session. Raises Unauthenticated when it has ended."""
     rows = await read(f"SELECT {_COLUMNS} FROM session WHERE id = ?", (session_id,))
     if not rows:
-        raise _session_ended()
-    return session_of(rows[0], current=True)
+        raise session_ended()
+    return session_of(rows[0], current=True, confirmed_ms=confirmed_ms)
 
 
 async def page(
-    read: Read, user_id: int, *, current_id: int, before_id: int, now_ms: int, limit: int
+    read: Read,
+    user_id: int,
+    *,
+    current_id: int,
+    before_id: int,
+    now_ms: int,
+    confirmed_ms: int,
+    limit: int,
 ) -> list[Session]:
     """List a person's sessions, newest first, those older than `before_id`."""
     rows = await read(_LIST_SQL, (user_id, before_id, now_ms, limit))
-    return [session_of(row, current=row[0] == current_id) for row in rows]
+    return [session_of(row, current=row[0] == current_id, confirmed_ms=confirmed_ms) for row in rows]
 
 
-def session_of(row: tuple[Any, ...], *, current: bool) -> Session:
+def session_of(row: tuple[Any, ...], *, current: bool, confirmed_ms: int) -> Session:
     """Build a `Session` from the columns that each statement here returns."""
-    session_id, user_agent, created_at_ms, expires_at_ms = row
-    return Session(session_id, user_agent, rfc3339(created_at_ms), rfc3339(expires_at_ms), current)
+    session_id, user_agent, method, address, created_at_ms, seen_at_ms, expires_at_ms, confirmed_at_ms = row
+    return Session(
+        session_id,
+        user_agent,
+        method,
+        address,
+        rfc3339(created_at_ms),
+        rfc3339(seen_at_ms),
+        rfc3339(expires_at_ms),
+        rfc3339(confirmed_at_ms + confirmed_ms),
+        current,
+    )
 
 
-def _session_ended() -> Unauthenticated:
-    return Unauthenticated("This session has ended. Sign in again.")
+def _values(session: NewSession) -> tuple[Value, ...]:
+    return (
+        session.token_hash,
+        session.user_agent,
+        session.method,
+        session.origin.address,
+        session.ceremony_hash,
+        session.lifetime_ms,
+    )
 
 
-def _ending(user_id: int, session_id: int, *, refused: AppError | None) -> Batch:
+def _audited(session: NewSession) -> Statement:
+    data = {"method": session.method}
+    return session.origin.audit(
+        "session.created", data=data, subject_sql=f"'session:' || {LAST_SUBJECT}", actor_sql=LAST_ACTOR
+    )
+
+
+def _ending(user_id: int, session_id: int, origin: Origin, *, refused: AppError | None) -> Batch:
     facts: dict[str, Any] = {
         "actor_id": user_id,
         "audience": audience_user(user_id),
@@ -199,4 +223,5 @@ def _ending(user_id: int, session_id: int, *, refused: AppError | None) -> Batch
         "DELETE FROM session WHERE id = ? AND user_id = ?", (session_id, user_id), refused=refused
     )
     appended = record if refused else record_if_changed
-    return Batch([delete, appended("session.ended", **facts)])
+    audited = origin.audit("session.ended", f"session:{session_id}", where="WHERE changes() > 0")
+    return Batch([delete, appended("session.ended", **facts), audited])

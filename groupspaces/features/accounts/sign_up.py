@@ -141,7 +141,9 @@ async def sign_up(
         statements += [*admission.statements, _joined(admission)]
     taken = Conflict("There is an account with this e-mail address. Sign in instead.", code="EMAIL_TAKEN")
     written = await write(Batch(statements, conflicts={"user.email": taken}))
-    return users.own_of(written.rows[0][0]), sessions.session_of(written.rows[1][0], current=True)
+    return users.own_of(written.rows[0][0]), sessions.session_of(
+        written.rows[1][0], current=True, confirmed_ms=session.confirmed_ms
+    )
 
 
 async def _admission(db: Database, rules: SignUpRules, applicant: Applicant) -> Admission | None:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from groupspaces.errors import AppError, Forbidden, NotFound
 from groupspaces.web.context import Context
+from groupspaces.web.operations import ForTokens
 
 Role = Literal["owner", "admin", "member"]
 
@@ -32,6 +33,8 @@ class MemberOfSpace:
     """Members of the space in the path (`space_id`) with at least this role."""
 
     role: Role
+    for_tokens: ForTokens = "method"
+    is_of_a_space: bool = True
 
     @property
     def name(self) -> str:
@@ -39,8 +42,9 @@ class MemberOfSpace:
 
     async def check(self, ctx: Context) -> None:
         """Raise NotFound for strangers and Forbidden for members of a lower role. One read."""
-        row: Any = await ctx.read_one(ROLE_SQL, (ctx.params["space_id"], ctx.user_id))
-        require(row[0] if row else None, self.role)
+        space_id = ctx.params["space_id"]
+        row: Any = await ctx.read_one(ROLE_SQL, (space_id, ctx.user_id))
+        require(row[0] if row and ctx.may_enter(space_id) else None, self.role)
 
 
 def member(role: Role = "member") -> MemberOfSpace:
