@@ -27,6 +27,7 @@ COPIES = {
     "uplot.js": "uplot/dist/uPlot.esm.js",
     "uplot.css": "uplot/dist/uPlot.min.css",
     "sortable.js": "sortablejs/modular/sortable.esm.js",
+    "zxcvbn.js": "zxcvbn/dist/zxcvbn.js",
     "geist-latin.woff2": "@fontsource-variable/geist/files/geist-latin-wght-normal.woff2",
     "geist-latin-ext.woff2": "@fontsource-variable/geist/files/geist-latin-ext-wght-normal.woff2",
 }
@@ -77,7 +78,7 @@ def vendor_is_current() -> bool:
 
 
 def install_modules() -> None:
-    """Run `npm ci` unless `node_modules` already holds what the lock file names. Optional packages are left out."""
+    """Run `npm ci` unless `node_modules` already holds what the lock file names. Optional ones and those of the tests are left out."""
     if modules_match_lock():
         return
     npm = shutil.which("npm")
@@ -85,7 +86,7 @@ def install_modules() -> None:
         raise AssetsError(
             "npm was not found. Install Node.js 20 or newer (https://nodejs.org), then `make assets`."
         )
-    outcome = subprocess.run([npm, "ci", "--ignore-scripts", "--omit=optional"], cwd=ROOT, check=False)
+    outcome = subprocess.run([npm, "ci", "--ignore-scripts", "--omit=optional", "--omit=dev"], cwd=ROOT, check=False)
     if outcome.returncode != 0:
         raise AssetsError(f"`npm ci` ended with exit code {outcome.returncode}; its own words stand above.")
 
@@ -126,14 +127,14 @@ def _icon_paths(name: str) -> str:
 
 
 def _locked_versions(lock_file: Path) -> dict[str, str]:
-    """Read path → integrity hash of the packages that are not optional; empty when there is no such file."""
+    """Read path → integrity hash of the packages that the client is made of; empty when there is no such file."""
     if not lock_file.is_file():
         return {}
     packages = json.loads(lock_file.read_text(encoding="utf-8")).get("packages", {})
     return {
         path: package.get("integrity", "")
         for path, package in packages.items()
-        if path and not package.get("optional")
+        if path and not package.get("optional") and not package.get("dev")
     }
 
 
