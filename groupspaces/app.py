@@ -37,6 +37,7 @@ from groupspaces.host.crew import Crew
 from groupspaces.host.local_call import Answer, Call, perform
 from groupspaces.host.pulse import Pulse
 from groupspaces.identity import Identity, identify
+from groupspaces.keys import KeyRing
 from groupspaces.live import Hub
 from groupspaces.logging_context import log
 from groupspaces.ops import api as ops
@@ -133,6 +134,7 @@ class Application:
             people_here=self._people_here,
             open_streams=lambda: self._activity.open_streams(self._hub.open_streams),
         )
+        keys = KeyRing(settings.auth.secret, settings.auth.previous_secrets)
         signer = Signer(settings.auth.secret)
         self._peer_client = PeerClient()
         self._doorbell = Doorbell(
@@ -205,6 +207,7 @@ class Application:
                 Lifecycle: self._lifecycle,
                 Metrics: self._metrics,
                 Identity: identity,
+                KeyRing: keys,
                 Conditions: conditions,
                 Fleet: self._fleet,
                 Forwarding: Forwarding(
