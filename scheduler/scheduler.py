@@ -147,6 +147,10 @@ class Scheduler:
         """List all jobs."""
         return [self._view(state) for state in self._states.values()]
 
+    def check_known(self, name: str) -> None:
+        """Raise `NotFound` for a job there is not."""
+        self._state(name)
+
     def check_run(self, name: str) -> None:
         """Raise `NotFound`, `Conflict` or `Unavailable` when the job cannot be run now."""
         state = self._state(name)

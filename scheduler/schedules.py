@@ -131,4 +131,4 @@ def _day(text: str) -> int:
 
 
 def _refused(field: str, message: str) -> Invalid:
-    return Invalid(f"{field} {message}.", errors=[FieldError(field, message)])
+    return Invalid(f"{field} {message}.", errors=[FieldError(f"schedule.{field}", message)])

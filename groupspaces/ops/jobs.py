@@ -102,6 +102,9 @@ class JobControl(Protocol):
     def table(self) -> list[JobView]:
         """List all jobs."""
 
+    def check_known(self, name: str) -> None:
+        """Only raise `NotFound`."""
+
     def check_run(self, name: str) -> None:
         """Raise `Conflict` (`JOB_RUNNING`, `LEADER_ELSEWHERE`) when `run_now` would."""
 

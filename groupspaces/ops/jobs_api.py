@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from groupspaces.db.batch import Batch
-from groupspaces.errors import Invalid, Unavailable
+from groupspaces.errors import FieldError, Invalid, Unavailable
 from groupspaces.logging_context import log
 from groupspaces.ops.audit import audited, operator_stands
 from groupspaces.ops.jobs import JobControl, JobRun, JobView, Schedule
 from groupspaces.web.context import Context
 from groupspaces.web.decoding import MAX_ID
-from groupspaces.web.operations import OPERATOR, operation
+from groupspaces.web.operations import OPERATOR, ForTokens, operation
 
 _log = logging.getLogger("groupspaces.audit")
 
@@ -52,6 +53,23 @@ class RunsQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     cursor: Annotated[int, Meta(ge=1, le=MAX_ID)] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _OperatorOfJob:
+    """Operators, for a job that there is."""
+
+    name: str = OPERATOR.name
+    for_tokens: ForTokens = OPERATOR.for_tokens
+    is_of_a_space: bool = False
+
+    async def check(self, ctx: Context) -> None:
+        """Raise NotFound for a job there is not, after what `OPERATOR` raises."""
+        await OPERATOR.check(ctx)
+        _jobs(ctx).check_known(ctx.params["job_id"])
+
+
+_OPERATOR_OF_JOB = _OperatorOfJob()
+
+
 @operation(
     "GET",
     "/api/ops/jobs",
@@ -68,7 +86,7 @@ async def get_jobs(ctx: Context) -> JobList:
 @operation(
     "POST",
     "/api/ops/jobs/{job_id}/run",
-    access=OPERATOR,
+    access=_OPERATOR_OF_JOB,
     summary="Run a job now, also a paused one",
     tag=TAG,
     returns=JobView,
@@ -85,7 +103,7 @@ async def post_job_run(ctx: Context) -> JobView:
 @operation(
     "PATCH",
     "/api/ops/jobs/{job_id}",
-    access=OPERATOR,
+    access=_OPERATOR_OF_JOB,
     summary="Pause, resume or reschedule a job at this instance",
     tag=TAG,
     body=JobChanges,
@@ -105,7 +123,7 @@ async def patch_job(ctx: Context, body: JobChanges) -> JobView:
 @operation(
     "GET",
     "/api/ops/jobs/{job_id}/runs",
-    access=OPERATOR,
+    access=_OPERATOR_OF_JOB,
     summary="List how a job went at this instance, the newest first",
     tag=TAG,
     query=RunsQuery,
@@ -129,11 +147,15 @@ def _jobs(ctx: Context) -> JobControl:
 
 def _schedule(draft: ScheduleDraft) -> Schedule:
     if (draft.interval_s is None) == (draft.cron is None):
-        raise Invalid("schedule must have interval_s or cron, and not both.")
+        raise _wrong_schedule("must have interval_s or cron, and not both.")
     kind: Literal["interval", "cron"] = "interval" if draft.cron is None else "cron"
     if draft.kind not in (None, kind):
-        raise Invalid(f"schedule says it is of kind {draft.kind}, and has {kind} fields.")
+        raise _wrong_schedule(f"says it is of kind {draft.kind}, and has {kind} fields.")
     return Schedule(kind, draft.interval_s, draft.cron)
+
+
+def _wrong_schedule(what: str) -> Invalid:
+    return Invalid(f"schedule {what}", errors=[FieldError("schedule", what)])
 
 
 async def _audit(ctx: Context, action: str, job_id: str, data: dict[str, Any]) -> None:

@@ -100,6 +100,10 @@ class BodyDecoder:
             raise Malformed("The body is not valid JSON.") from None
 
 
+class NoQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """What a call without parameters takes."""
+
+
 class QueryDecoder:
     """Decode query strings into one frozen struct type."""
 

@@ -20,7 +20,7 @@ from groupspaces.errors import Forbidden, NotFound, Unauthenticated
 from .auth import Authenticator, SameOrigin
 from .bookmarks import Bookmarks, freshness
 from .context import LOCAL_OPERATOR, Context, Services
-from .decoding import BodyDecoder, QueryDecoder, check_media_type, path_parameter, read_body
+from .decoding import BodyDecoder, NoQuery, QueryDecoder, check_media_type, path_parameter, read_body
 from .forward import FORWARDED, Accepted, BadSignature, Forwarding
 from .idempotency import HEADER as IDEMPOTENCY_HEADER
 from .idempotency import AlreadyDone, Earlier, IdempotencyKey, checked_key, fingerprint_of
@@ -66,7 +66,9 @@ class Call:
         ]
         self.content_type = (b"content-type", operation.media_type.encode())
         self.body = BodyDecoder(operation.body) if operation.body else None
-        self.query = QueryDecoder(operation.query) if operation.query else None
+        # A raw call looks at its query itself, and what anybody may ask, such as health, takes what they add.
+        takes_any = operation.raw or not operation.needs_session
+        self.query = QueryDecoder(operation.query or NoQuery) if operation.query or not takes_any else None
         self.is_read = operation.method == "GET"
         # What a guess at a password counts for is in the arguments; anything else is known before anything is waited for.
         self.counts_first = self.is_read and operation.rate != "auth"
@@ -260,7 +262,9 @@ class _Handling:
             body = await read_body(ctx.receive, ctx.headers_in)
             arguments.append(await call.body.decode(body))
         if call.query is not None:
-            arguments.append(call.query.decode(ctx.scope["query_string"]))
+            query = call.query.decode(ctx.scope["query_string"])
+            if call.operation.query is not None:
+                arguments.append(query)
         return arguments, body
 
     def _spend(

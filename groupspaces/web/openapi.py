@@ -249,7 +249,7 @@ def _responses(op: Operation, schema_of: dict[int, Any]) -> dict[str, Any]:
 
 def _problem_statuses(op: Operation) -> list[int]:
     statuses = {503}
-    if op.method != "GET" or _is_held(op) or op.query is not None:
+    if op.method != "GET" or _is_held(op) or op.query is not None or op.needs_session:
         statuses.add(422)  # the GS- headers and queries of reads, the Idempotency-Key of writes
     if op.needs_session:
         statuses |= {401, 403, 404}

@@ -156,7 +156,7 @@ async def test_a_replica_on_a_full_disk_goes_on_serving_and_catches_up(
     assert len(shown) <= len(written), "the disk was not full after all"
 
     disk.make_room()
-    everything = await _all_when_there(reader, space_id, alice.bookmark)
+    everything = await _all_when_there(alice, space_id, alice.bookmark)
     assert everything[1:] == written
     assert server.stop() == 0
     assert damage(replica_file(server)) == []
