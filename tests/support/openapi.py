@@ -29,6 +29,7 @@ class DocumentedCall:
     query_parameters: Mapping[str, Mapping[str, Any]]
     body: Mapping[str, Any] | None
     takes_key: bool
+    takes_bookmark: bool
 
     @property
     def name(self) -> str:
@@ -76,6 +77,7 @@ def _call(
         query_parameters={p["name"]: p["schema"] for p in parameters if p["in"] == "query"},
         body=None if schema is None else _resolved(document, schema),
         takes_key=any(p["name"] == "Idempotency-Key" for p in parameters),
+        takes_bookmark=any(p["name"] == "GS-Bookmark" for p in parameters),
     )
 
 
