@@ -80,6 +80,37 @@ async def test_a_stop_answers_those_whose_write_still_waits(tmp_path: Path) -> N
                 assert problem["code"] in ("STOPPING", "PRIMARY_UNAVAILABLE")
 
 
+async def test_a_fetch_that_hangs_alone_is_given_up(tmp_path: Path) -> None:
+    """Only the way by which the replica fetches falls silent: the primary answers all else, so that nobody calls it away."""
+    with Sqld(tmp_path / "primary") as primary:
+        primary.start()
+        with LatencyProxy(tmp_path / "wire", primary.port) as wire:
+            wire.start()
+            settings = replica_settings(primary.url, replica__url=wire.url, replica__timeout_s=1)
+            with Server(tmp_path / "a", settings) as server:
+                server.start("--migrate")
+                async with Participant(server.url) as alice:
+                    await alice.sign_up()
+                    space_id = await alice.space()
+                    await alice.message(space_id, "seen")
+                    child = server.children()[0].pid
+                    wire.set_mode("blackhole")
+                    await alice.message(space_id, "written meanwhile")
+
+                    def replaced() -> bool:
+                        return child not in [process.pid for process in server.children()]
+
+                    await wait_until(replaced, 20.0, "the child that hangs is ended")
+                    assert (await alice.get("/api/health")).json()["primary"] == "reachable"
+                    wire.set_mode("pass")
+
+                    async def caught_up() -> bool:
+                        page = (await alice.messages(space_id, **{"GS-Bookmark": str(alice.bookmark)})).json()
+                        return "items" in page and page["items"][-1]["content"] == "written meanwhile"
+
+                    await wait_until(caught_up, 20.0, "it fetches again")
+
+
 async def _answers(person: Participant, space_id: int) -> bool:
     return (await person.get(f"/api/spaces/{space_id}")).status_code == 200
 
