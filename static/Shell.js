@@ -15,7 +15,7 @@ import { Lazy } from "./ui/Lazy.js";
 import { LoadError } from "./ui/LoadError.js";
 import { NotFound } from "./ui/NotFound.js";
 import { Rail } from "./ui/Rail.js";
-import { Settings } from "./features/accounts/Settings.js";
+import { SettingsFrame, settingsPart } from "./features/accounts/SettingsFrame.js";
 import { Chat } from "./features/chat/Chat.js";
 import { CreateSpace } from "./features/spaces/CreateSpace.js";
 import { Home } from "./features/spaces/Home.js";
@@ -87,7 +87,7 @@ export function Shell({ path, user }) {
 
   function pane() {
     if (page === "home") return html`${strip}<${Home} newSpace=${() => setOpen("create")} />`;
-    if (page === "you") return html`${strip}<${Settings} showKeys=${() => setOpen("keys")} />`;
+    if (page === "you") return html`${strip}<${SettingsFrame} part=${settingsPart(path)} showKeys=${() => setOpen("keys")} />`;
     if (page === null) return html`<${NotFound} />`;
     if (!space) return status === "ready" ? html`<${NotFound} />` : html`<div class="wrap">${error && html`<${LoadError} what="The space" error=${error} retry=${loadSpaces} />`}</div>`;
     if (page === "chat") return html`<${Chat} key=${space.id} space=${space} actions=${actions} strip=${strip} />`;
@@ -99,7 +99,7 @@ export function Shell({ path, user }) {
 function pageOf(path, user) {
   if (path === "/") return { page: "home", spaceId: null };
   if (user.is_operator && (path === "/ops" || path.startsWith("/ops/"))) return { page: "console", spaceId: null };
-  if (path === "/settings") return { page: "you", spaceId: null };
+  if (settingsPart(path)) return { page: "you", spaceId: null };
   for (const [page, pattern] of Object.entries(SPACE_PAGES)) {
     const params = matchPath(pattern, path);
     if (params) return { page, spaceId: params.id };

@@ -10,7 +10,6 @@ import { Button } from "../../ui/Button.js";
 import { FieldError } from "../../ui/Field.js";
 import { Icon } from "../../ui/Icon.js";
 import { Segments } from "../../ui/Segments.js";
-import { usePaneHeading } from "../../ui/usePaneHeading.js";
 import { session, signOut } from "./session.js";
 
 const THEMES = [["system", "As the system", "sun-moon"], ["light", "Light", "sun"], ["dark", "Dark", "moon"]];
@@ -18,36 +17,32 @@ const THEMES = [["system", "As the system", "sun-moon"], ["light", "Light", "sun
 /** What a person sets for this device, and the way out. */
 export function Settings({ showKeys }) {
   const user = useStore(session, (state) => state.user);
-  const heading = usePaneHeading("Settings");
   const { choice } = useStore(theme);
   const { on } = useStore(letters);
   return html`
-    <div class="scroll"><div class="wrap">
-      <h1 class="title-3xl" tabindex="-1" ref=${heading}>Settings</h1>
-      <section class="sect" aria-labelledby="set-you">
-        <div class="sect-head"><h2 id="set-you">You</h2></div>
-        <div class="row you"><${Avatar} user=${user} size="l" />
-          <div class="line-main"><span class="strong">${user.name}</span><span class="line-sub clip">@${user.username} · ${user.email}</span></div>
-        </div>
-      </section>
-      <section class="sect" aria-labelledby="set-look">
-        <div class="sect-head"><h2 id="set-look">Light and dark</h2></div>
-        <${Segments} label="Light and dark" value=${choice} onChange=${chooseTheme} options=${THEMES} />
-      </section>
-      <section class="sect" aria-labelledby="set-keys">
-        <div class="sect-head"><h2 id="set-keys">Keys</h2></div>
-        <label class="tick"><input class="check" type="checkbox" checked=${on} onChange=${(event) => switchLetters(event.currentTarget.checked)} />
-          <span><span>Single letters do things</span><span class="hint">Such as E to edit. Switch it off when you dictate or use another tool that types letters.</span></span></label>
-        <p class="gap-t"><${Button} small onClick=${showKeys}>Show all keys<//></p>
-      </section>
-      ${user.is_operator && html`
-        <section class="sect" aria-labelledby="set-ops">
-          <div class="sect-head"><h2 id="set-ops">Operations</h2></div>
-          <p class="ink-2 sm">How this place runs: its instances, how fresh they are, and its jobs.</p>
-          <p class="gap-t"><a class="btn" href="/ops/replication"><${Icon} name="activity" />Open the console</a></p>
-        </section>`}
-      <${SignOut} />
-    </div></div>`;
+    <section class="sect" aria-labelledby="set-you">
+      <div class="sect-head"><h2 id="set-you">You</h2></div>
+      <div class="row you"><${Avatar} user=${user} size="l" />
+        <div class="line-main"><span class="strong">${user.name}</span><span class="line-sub clip">@${user.username} · ${user.email}</span></div>
+      </div>
+    </section>
+    <section class="sect" aria-labelledby="set-look">
+      <div class="sect-head"><h2 id="set-look">Light and dark</h2></div>
+      <${Segments} label="Light and dark" value=${choice} onChange=${chooseTheme} options=${THEMES} />
+    </section>
+    <section class="sect" aria-labelledby="set-keys">
+      <div class="sect-head"><h2 id="set-keys">Keys</h2></div>
+      <label class="tick"><input class="check" type="checkbox" checked=${on} onChange=${(event) => switchLetters(event.currentTarget.checked)} />
+        <span><span>Single letters do things</span><span class="hint">Such as E to edit. Switch it off when you dictate or use another tool that types letters.</span></span></label>
+      <p class="gap-t"><${Button} small onClick=${showKeys}>Show all keys<//></p>
+    </section>
+    ${user.is_operator && html`
+      <section class="sect" aria-labelledby="set-ops">
+        <div class="sect-head"><h2 id="set-ops">Operations</h2></div>
+        <p class="ink-2 sm">How this place runs: its instances, how fresh they are, and its jobs.</p>
+        <p class="gap-t"><a class="btn" href="/ops/replication"><${Icon} name="activity" />Open the console</a></p>
+      </section>`}
+    <${SignOut} />`;
 }
 
 function SignOut() {
