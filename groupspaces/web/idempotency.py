@@ -1,6 +1,6 @@
 """Idempotency-Key: a repeated POST creates nothing and is answered with the first result.
 
-Owns the `idempotency` table: the key's row is written in the batch it protects, right after the change record, so both
+Owns the `idempotency` table: the key's row is written in the batch it protects and names its last change, so both
 exist or neither does. A repeat is recognised on the local file first, and at the primary when the write is refused for
 any reason (the slug that is "taken" may be the one we took a moment ago). Keys older than a day do not count.
 """
@@ -26,9 +26,9 @@ SELECT fingerprint, seq, (SELECT subject_id FROM change WHERE change.seq = idemp
 FROM idempotency WHERE user_id = ? AND key = ? AND at_ms > {NOW_MS} - {DAY_MS}
 """
 _FORGET_SQL = f"DELETE FROM idempotency WHERE user_id = ? AND key = ? AND at_ms <= {NOW_MS} - {DAY_MS}"
-# `last_insert_rowid()` is the seq of the change recorded just before: this table has no rowid of its own.
+# The newest change of all is the batch's own last: nobody else writes meanwhile.
 _KEEP_SQL = f"""
-INSERT INTO idempotency (user_id, key, fingerprint, seq, at_ms) VALUES (?, ?, ?, last_insert_rowid(), {NOW_MS})
+INSERT INTO idempotency (user_id, key, fingerprint, seq, at_ms) SELECT ?, ?, ?, max(seq), {NOW_MS} FROM change
 """
 
 _Reader = Callable[[str, Sequence[Value]], Awaitable[list[Row]]]

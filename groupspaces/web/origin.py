@@ -6,7 +6,7 @@ the act, so that neither can be without the other. Reading, sealing and checking
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +17,11 @@ from groupspaces.db.changes import NOW_MS
 
 _EMPTY: Mapping[str, Any] = {}
 
-# The change recorded just before tells what the act was about.
-LAST_SUBJECT = "(SELECT subject_id FROM change WHERE seq = last_insert_rowid())"
-LAST_ACTOR = "(SELECT actor_id FROM change WHERE seq = last_insert_rowid())"
+# The newest change of all is the batch's own last: it tells what the act was about.
+_LAST = "FROM change ORDER BY seq DESC LIMIT 1"
+LAST_SUBJECT = f"(SELECT subject_id {_LAST})"
+LAST_ACTOR = f"(SELECT actor_id {_LAST})"
+LAST_SPACE = f"(SELECT space_id {_LAST})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,32 +40,32 @@ class Origin:
         data: Mapping[str, Any] = _EMPTY,
         space_id: int | None = None,
         subject_sql: str | None = None,
+        subject_params: Sequence[Value] = (),
         actor_sql: str | None = None,
+        space_sql: str | None = None,
         where: str = "",
     ) -> Statement:
         """Return the statement that tells of an act: `action` is noun.participle, `subject` what it was done to (`user:5`).
 
-        Belongs straight after the batch's last `record(…)` when `subject_sql` or `actor_sql` is `LAST_SUBJECT` or `LAST_ACTOR`
-        (SQL for a value that only the primary knows). `data` holds facts, never secrets or texts of people. One row, and a page
-        of 4 kB.
+        Belongs after the batch's `record(…)`. `*_sql` are constant SQL for what only the primary knows, such as `LAST_SUBJECT`, and
+        replace the argument of the same name; `subject_params` are what `subject_sql` binds. `data` holds facts, never secrets or texts
+        of people. One row; it touches three pages of 4 kB, those of the newest entries and of two indexes.
         """
         params: list[Value] = []
 
-        def bound(sql: str | None, value: Value) -> str:
-            if sql is not None:
-                return sql
-            params.append(value)
-            return "?"
+        def bound(sql: str | None, value: Value, sql_params: Sequence[Value] = ()) -> str:
+            params.extend((value,) if sql is None else sql_params)
+            return "?" if sql is None else sql
 
         values = [
             NOW_MS,
             bound(actor_sql, self.actor_id),
             bound(None, self.instance_id),
             bound(None, action),
-            bound(subject_sql, subject),
+            bound(subject_sql, subject, subject_params),
             bound(None, orjson.dumps(data).decode()),
             bound(None, self.address),
-            bound(None, space_id),
+            bound(space_sql, space_id),
         ]
         columns = "at_ms, actor_id, instance_id, action, subject, data, address, space_id"
         return Statement(f"INSERT INTO audit ({columns}) SELECT {', '.join(values)} {where}", params)

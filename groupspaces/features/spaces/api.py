@@ -142,7 +142,7 @@ async def post_space(ctx: Context, body: SpaceDraft) -> Space:
         emoji=body.emoji,
         visibility=body.visibility,
     )
-    return await spaces.create(ctx.write, ctx.user_id, new)
+    return await spaces.create(ctx.write, ctx.user_id, new, ctx.origin)
 
 
 @operation(
@@ -190,6 +190,7 @@ async def patch_space(ctx: Context, body: SpaceChanges) -> Space:
         ctx.user_id,
         ctx.params["space_id"],
         changed_columns(body),
+        ctx.origin,
         expected_version=ctx.expected_version,
     )
 
@@ -202,7 +203,7 @@ async def patch_space(ctx: Context, body: SpaceChanges) -> Space:
     tag="Spaces",
 )
 async def delete_space(ctx: Context) -> None:
-    await spaces.delete(ctx.write, ctx.user_id, ctx.params["space_id"])
+    await spaces.delete(ctx.write, ctx.user_id, ctx.params["space_id"], ctx.origin)
 
 
 # --- members ---
@@ -223,7 +224,7 @@ async def replay_joined(ctx: Context, _user_id: int) -> Space:
 )
 async def join_space(ctx: Context) -> Space:
     return await members.join_public(
-        ctx.write, ctx.services.db.read_primary, ctx.user_id, ctx.params["space_id"]
+        ctx.write, ctx.services.db.read_primary, ctx.user_id, ctx.params["space_id"], ctx.origin
     )
 
 
@@ -256,7 +257,7 @@ async def get_members(ctx: Context, query: PageQuery) -> MemberList:
 async def patch_member(ctx: Context, body: RoleChange) -> Member:
     space_id, user_id = ctx.params["space_id"], ctx.params["user_id"]
     return await members.change_role(
-        ctx.write, ctx.services.db.read_primary, ctx.user_id, space_id, user_id, body.role
+        ctx.write, ctx.services.db.read_primary, ctx.user_id, space_id, user_id, body.role, ctx.origin
     )
 
 
@@ -269,7 +270,8 @@ async def patch_member(ctx: Context, body: RoleChange) -> Member:
 )
 async def delete_member(ctx: Context) -> None:
     space_id, user_id = ctx.params["space_id"], ctx.params["user_id"]
-    await members.remove(ctx.write, ctx.services.db.read_primary, ctx.user_id, space_id, user_id)
+    read_primary = ctx.services.db.read_primary
+    await members.remove(ctx.write, read_primary, ctx.user_id, space_id, user_id, ctx.origin)
 
 
 # --- invites ---
@@ -314,7 +316,8 @@ async def post_invite(ctx: Context, body: InviteDraft) -> Invite:
         expires_at_ms=_future_ms(ctx, body.expires_at),
         email=normalised(body.email) if body.email else None,
     )
-    return await invites.create(ctx.write, _public_url(ctx), ctx.user_id, ctx.params["space_id"], new)
+    space_id = ctx.params["space_id"]
+    return await invites.create(ctx.write, _public_url(ctx), ctx.user_id, space_id, new, ctx.origin)
 
 
 @operation(
@@ -326,7 +329,7 @@ async def post_invite(ctx: Context, body: InviteDraft) -> Invite:
 )
 async def delete_invite(ctx: Context) -> None:
     space_id, code = ctx.params["space_id"], ctx.params["code"]
-    await invites.revoke(ctx.write, ctx.services.db.read_primary, ctx.user_id, space_id, code)
+    await invites.revoke(ctx.write, ctx.services.db.read_primary, ctx.user_id, space_id, code, ctx.origin)
 
 
 @operation(
@@ -355,8 +358,8 @@ async def replay_accepted(ctx: Context, _user_id: int) -> Space:
     replay=replay_accepted,
 )
 async def accept_invite(ctx: Context) -> Space:
-    read_primary = ctx.services.db.read_primary
-    return await invites.accept(ctx.write, ctx.read, read_primary, ctx.user_id, ctx.params["code"])
+    read_primary, code = ctx.services.db.read_primary, ctx.params["code"]
+    return await invites.accept(ctx.write, ctx.read, read_primary, ctx.user_id, code, ctx.origin)
 
 
 OPERATIONS: tuple[Operation, ...] = (

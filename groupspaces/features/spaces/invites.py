@@ -21,6 +21,7 @@ from groupspaces.features.accounts.sign_up import Admission
 from groupspaces.features.spaces import access, members, spaces
 from groupspaces.features.spaces.spaces import Space
 from groupspaces.times import rfc3339
+from groupspaces.web.origin import LAST_SUBJECT, Origin
 
 InviteRole = Literal["admin", "member"]
 
@@ -97,6 +98,7 @@ SELECT {_COLUMNS} FROM invite
 WHERE space_id = ? AND id < ? AND revoked_at_ms IS NULL AND {_MAKER_MAY} ORDER BY id DESC LIMIT ?"""
 
 _ONE_SQL = f"SELECT {_COLUMNS} FROM invite WHERE space_id = ? AND id = ?"
+_NAMED = "(SELECT 'invite:' || id FROM invite WHERE code = ?)"
 _IN_SPACE_SQL = "SELECT 1 FROM invite WHERE code = ? AND space_id = ?"
 
 _PREVIEW_SQL = f"""
@@ -150,7 +152,9 @@ async def one(read: Read, public_url: str, space_id: int, invite_id: int) -> Inv
     return _invite_of(rows[0], public_url)
 
 
-async def create(write: Write, public_url: str, user_id: int, space_id: int, new: NewInvite) -> Invite:
+async def create(
+    write: Write, public_url: str, user_id: int, space_id: int, new: NewInvite, origin: Origin
+) -> Invite:
     """Make an invite. One round trip. Raises Forbidden to anybody but owners and admins."""
     code = secrets.token_urlsafe(_CODE_BYTES)
     params: list[Value] = [code, space_id, new.role, user_id, new.email, new.max_uses, new.expires_at_ms]
@@ -158,19 +162,31 @@ async def create(write: Write, public_url: str, user_id: int, space_id: int, new
         [
             Statement(_INSERT_SQL, (*params, space_id, user_id), refused=access.refusal("admin")),
             record_last("invite.created", actor_id=user_id, audience=NOBODY, space_id=space_id),
+            origin.audit(
+                "invite.created",
+                data={"role": new.role, "max_uses": new.max_uses},
+                subject_sql=f"'invite:' || {LAST_SUBJECT}",
+                space_id=space_id,
+            ),
         ]
     )
     written = await write(batch)
     return _invite_of(written.rows[0][0], public_url)
 
 
-async def revoke(write: Write, read_primary: Read, user_id: int, space_id: int, code: str) -> None:
+async def revoke(
+    write: Write, read_primary: Read, user_id: int, space_id: int, code: str, origin: Origin
+) -> None:
     """Withdraw an invite; one that was withdrawn already is no error. Raises Forbidden or NotFound."""
     refused = _no_such_invite()
     batch = Batch(
         [
             Statement(_REVOKE_SQL, (code, space_id, space_id, user_id), refused=refused),
             record("invite.revoked", actor_id=user_id, audience=NOBODY, space_id=space_id),
+            # The code itself lets people in, and is in no record.
+            origin.audit(
+                "invite.withdrawn", subject_sql=_NAMED, subject_params=(code,), space_id=space_id
+            ),
         ]
     )
     try:
@@ -193,7 +209,9 @@ async def preview(read: Read, code: str) -> Preview:
     return Preview(code, role, InvitedTo(*space), Inviter(inviter))
 
 
-async def accept(write: Write, read: Read, read_primary: Read, user_id: int, code: str) -> Space:
+async def accept(
+    write: Write, read: Read, read_primary: Read, user_id: int, code: str, origin: Origin
+) -> Space:
     """Join the space an invite leads to; a member already joins for nothing and uses nothing up.
 
     One round trip, two when the invite is not known here yet or is refused. Raises NotFound
@@ -206,7 +224,8 @@ async def accept(write: Write, read: Read, read_primary: Read, user_id: int, cod
     space_id = found[0][0]
     refused = _no_such_invite()
     use, admit = _use("?", "(SELECT user.email FROM user WHERE user.id = ?)", user_id, code, refused)
-    batch = Batch([use, admit, spaces.one_in_batch(space_id, user_id), members.joined(space_id, user_id)])
+    told = members.joined(space_id, user_id, origin, by="invite")
+    batch = Batch([use, admit, spaces.one_in_batch(space_id, user_id), *told])
     try:
         written = await write(batch)
     except NotFound as error:

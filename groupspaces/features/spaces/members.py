@@ -6,7 +6,8 @@ do what to which other is decided inside each write; a space always keeps an own
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import msgspec
 
@@ -17,6 +18,7 @@ from groupspaces.features.spaces import access, spaces
 from groupspaces.features.spaces.access import Role
 from groupspaces.features.spaces.spaces import Space
 from groupspaces.times import rfc3339
+from groupspaces.web.origin import Origin
 
 
 class MemberUser(msgspec.Struct):
@@ -92,7 +94,7 @@ async def ids(read: Read, space_id: int) -> set[int]:
     return {user_id for (user_id,) in rows}
 
 
-async def join_public(write: Write, read_primary: Read, user_id: int, space_id: int) -> Space:
+async def join_public(write: Write, read_primary: Read, user_id: int, space_id: int, origin: Origin) -> Space:
     """Become a member of a public space; to be one already is no error. One round trip.
 
     Raises NotFound when the space is not public.
@@ -102,7 +104,7 @@ async def join_public(write: Write, read_primary: Read, user_id: int, space_id: 
         [
             Statement(_JOIN_PUBLIC_SQL, (user_id, space_id), refused=access.no_such_space()),
             spaces.one_in_batch(space_id, user_id),
-            joined(space_id, user_id),
+            *joined(space_id, user_id, origin, by="oneself"),
         ],
         conflicts={"member.space_id, member.user_id": already},
     )
@@ -116,7 +118,13 @@ async def join_public(write: Write, read_primary: Read, user_id: int, space_id: 
 
 
 async def change_role(
-    write: Write, read_primary: Read, actor_id: int, space_id: int, user_id: int, role: Role
+    write: Write,
+    read_primary: Read,
+    actor_id: int,
+    space_id: int,
+    user_id: int,
+    role: Role,
+    origin: Origin,
 ) -> Member:
     """Give a member another role. One round trip, two when it is refused.
 
@@ -135,6 +143,7 @@ async def change_role(
                 subject_id=user_id,
                 data={"role": role},
             ),
+            _audited(origin, "member.role_changed", space_id, user_id, {"role": role}),
         ]
     )
     try:
@@ -146,18 +155,23 @@ async def change_role(
     return _member_of(written.rows[1][0])
 
 
-async def remove(write: Write, read_primary: Read, actor_id: int, space_id: int, user_id: int) -> None:
+async def remove(
+    write: Write, read_primary: Read, actor_id: int, space_id: int, user_id: int, origin: Origin
+) -> None:
     """Remove a member, or leave when it is oneself. One round trip, two when it is refused.
 
     Raises NotFound, Forbidden (`ROLE_TOO_LOW`) or Conflict (`LAST_OWNER`).
     """
     refused = Forbidden("This member cannot be removed.")
     if actor_id == user_id:
+        action = "member.left"
         delete = Statement(_LEAVE_SQL, (space_id, user_id, space_id, user_id), refused=refused)
     else:
+        action = "member.removed"
         params = (space_id, user_id, space_id, actor_id, space_id, user_id)
         delete = Statement(_REMOVE_SQL, params, refused=refused)
-    batch = Batch([delete, record("member.left", actor_id=actor_id, space_id=space_id, subject_id=user_id)])
+    told = record("member.left", actor_id=actor_id, space_id=space_id, subject_id=user_id)
+    batch = Batch([delete, told, _audited(origin, action, space_id, user_id, {})])
     try:
         await write(batch)
     except Forbidden as error:
@@ -166,9 +180,16 @@ async def remove(write: Write, read_primary: Read, actor_id: int, space_id: int,
         raise await _why_refused(read_primary, actor_id, space_id, user_id, None) from error
 
 
-def joined(space_id: int, user_id: int) -> Statement:
-    """Return the change that tells of somebody who joined by themselves."""
-    return record("member.joined", actor_id=user_id, space_id=space_id, subject_id=user_id)
+def joined(
+    space_id: int, user_id: int, origin: Origin, *, by: Literal["oneself", "invite"]
+) -> tuple[Statement, Statement]:
+    """Return the statements that tell of somebody who joined, for the end of the batch: the change, and the entry of the audit record."""
+    told = record("member.joined", actor_id=user_id, space_id=space_id, subject_id=user_id)
+    return told, _audited(origin, "member.joined", space_id, user_id, {"by": by})
+
+
+def _audited(origin: Origin, action: str, space_id: int, user_id: int, data: Mapping[str, Any]) -> Statement:
+    return origin.audit(action, f"user:{user_id}", data=data, space_id=space_id)
 
 
 async def _why_refused(

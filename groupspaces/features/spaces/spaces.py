@@ -22,6 +22,7 @@ from groupspaces.errors import Conflict, Unauthenticated
 from groupspaces.features.spaces import access
 from groupspaces.features.spaces.access import Role
 from groupspaces.times import rfc3339
+from groupspaces.web.origin import LAST_SPACE, Origin
 
 Visibility = Literal["private", "public"]
 
@@ -214,7 +215,7 @@ async def discover(
     return [_public_space_of(row) for row in rows]
 
 
-async def create(write: Write, user_id: int, new: NewSpace) -> Space:
+async def create(write: Write, user_id: int, new: NewSpace, origin: Origin) -> Space:
     """Create a space with its first owner. One round trip. Raises Conflict (`SLUG_TAKEN`)."""
     slugs = msgspec.json.encode([new.slug] if new.slug else slug_candidates(new.name)).decode()
     taken = _slug_taken(new.slug)
@@ -242,6 +243,12 @@ async def create(write: Write, user_id: int, new: NewSpace) -> Space:
                 audience=audience_user(user_id),
                 space_sql="last_insert_rowid()",
             ),
+            origin.audit(
+                "space.created",
+                data={"visibility": new.visibility},
+                subject_sql=f"'space:' || {LAST_SPACE}",
+                space_sql=LAST_SPACE,
+            ),
         ],
         # A given slug that is taken leaves no candidate, which the column's NOT NULL refuses.
         conflicts={"space.slug": taken},
@@ -256,6 +263,7 @@ async def change(
     user_id: int,
     space_id: int,
     changes: Mapping[str, Value],
+    origin: Origin,
     *,
     expected_version: int | None,
 ) -> Space:
@@ -276,6 +284,7 @@ async def change(
             ),
             one_in_batch(space_id, user_id),
             record("space.updated", actor_id=user_id, space_id=space_id, subject_id=space_id),
+            _audited(origin, "space.changed", space_id, _facts_of_change(changes)),
         ],
         conflicts={"space.slug": _slug_taken(changes.get("slug"))},
     )
@@ -290,13 +299,14 @@ async def change(
     return space_of(written.rows[1][0])
 
 
-async def delete(write: Write, user_id: int, space_id: int) -> None:
+async def delete(write: Write, user_id: int, space_id: int, origin: Origin) -> None:
     """Delete a space for everybody; its rows stay, its slug is free. Raises Forbidden unless an owner asks."""
     params = (space_id, space_id, user_id)
     batch = Batch(
         [
             Statement(_DELETE_SQL, params, refused=access.refusal("owner")),
             record("space.deleted", actor_id=user_id, space_id=space_id, subject_id=space_id),
+            _audited(origin, "space.deleted", space_id, {}),
         ]
     )
     await write(batch)
@@ -337,6 +347,16 @@ def _public_space_of(row: tuple[Any, ...]) -> PublicSpace:
 def _facts(row: tuple[Any, ...]) -> dict[str, Any]:
     *texts, created_at_ms, version = row
     return dict(zip(_FACT_NAMES, texts, strict=True), created_at=rfc3339(created_at_ms), version=version)
+
+
+def _audited(origin: Origin, action: str, space_id: int, data: Mapping[str, Any]) -> Statement:
+    return origin.audit(action, f"space:{space_id}", data=data, space_id=space_id)
+
+
+def _facts_of_change(changes: Mapping[str, Value]) -> dict[str, Any]:
+    """Return what of a change is no text of people: which fields, and who may come in now."""
+    opened = {name: value for name, value in changes.items() if name == "visibility"}
+    return {"fields": sorted(changes), **opened}
 
 
 def _excerpt(text: str) -> str:
