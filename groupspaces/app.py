@@ -22,8 +22,10 @@ from groupspaces.db.peers import PeerClient
 from groupspaces.db.status import Round
 from groupspaces.features.accounts import api as accounts
 from groupspaces.features.accounts import events as account_events
+from groupspaces.features.accounts import factor_api
 from groupspaces.features.accounts.credentials import StoredCredentials
 from groupspaces.features.accounts.passwords import Passwords
+from groupspaces.features.accounts.second_factor import SecondFactor
 from groupspaces.features.accounts.sign_up import SignUpRules, setup_code
 from groupspaces.features.chat import api as chat
 from groupspaces.features.chat import events as chat_events
@@ -73,6 +75,7 @@ from scheduler.scheduler import Scheduler
 
 FEATURES = (
     accounts,
+    factor_api,
     spaces,
     chat,
     stream,
@@ -203,6 +206,7 @@ class Application:
             parts={
                 Pages: pages,
                 Passwords: Passwords(),
+                SecondFactor: SecondFactor(keys, clock),
                 SignUpRules: rules,
                 Lifecycle: self._lifecycle,
                 Metrics: self._metrics,

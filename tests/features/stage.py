@@ -14,12 +14,13 @@ import httpx2
 
 from groupspaces.app import operations
 from groupspaces.features.accounts import api as accounts
+from groupspaces.features.accounts import factor_api
 from groupspaces.features.chat import api as chat
 from groupspaces.features.spaces import api as spaces
 from groupspaces.web.operations import Operation
 from tests.features.world import PASSWORD, Person, World
 
-OURS = (*accounts.OPERATIONS, *spaces.OPERATIONS, *chat.OPERATIONS)
+OURS = (*accounts.OPERATIONS, *factor_api.OPERATIONS, *spaces.OPERATIONS, *chat.OPERATIONS)
 OPERATORS = tuple(operation for operation in operations() if operation.access.name == "operator")
 CALLERS = ("anonymous", "outsider", "member", "admin", "owner")
 ROLES = CALLERS[2:]
@@ -28,6 +29,7 @@ ROLES = CALLERS[2:]
 BODIES: dict[str, Any] = {
     "POST /api/auth/sign-up": {"email": "", "password": PASSWORD, "name": "New"},
     "POST /api/auth/sign-in": {"email": "nobody@example.org", "password": PASSWORD},
+    "PUT /api/auth/totp": {"code": "000000"},
     "PATCH /api/users/me": {"bio": "x"},
     "POST /api/spaces": {"name": "Another"},
     "PATCH /api/spaces/{space_id}": {"description": "x"},
