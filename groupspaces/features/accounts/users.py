@@ -38,9 +38,15 @@ class PublicUser(msgspec.Struct):
 
 
 class User(PublicUser):
-    """A person as they see themselves."""
+    """A person as they see themselves.
+
+    `two_factor` tells whether more than the password is needed, or possible: an authenticator, or a passkey.
+    """
 
     email: str
+    email_verified: bool
+    has_password: bool
+    two_factor: bool
     is_operator: bool
     locale: str | None
     theme: str | None
@@ -48,7 +54,10 @@ class User(PublicUser):
 
 
 _SHARED_COLUMNS = "id, name, username, avatar_emoji, bio, created_at_ms"
-COLUMNS = f"{_SHARED_COLUMNS}, email, is_operator, locale, theme, version"
+HAS_TWO_FACTORS = """(EXISTS (SELECT 1 FROM totp WHERE totp.user_id = user.id AND totp.confirmed_at_ms IS NOT NULL)
+  OR EXISTS (SELECT 1 FROM passkey WHERE passkey.user_id = user.id))"""
+COLUMNS = f"""{_SHARED_COLUMNS}, email, email_verified_at_ms IS NOT NULL, password_hash <> '', {HAS_TWO_FACTORS},
+  is_operator, locale, theme, version"""
 _OWN_SQL = f"SELECT {COLUMNS} FROM user WHERE id = ?"
 _PUBLIC_SQL = f"SELECT {_SHARED_COLUMNS} FROM user WHERE id = ?"
 _SHARE_A_SPACE_SQL = """
@@ -116,10 +125,13 @@ async def change_profile(
 
 def own_of(row: tuple[Any, ...]) -> User:
     """Build a `User` from the columns of `COLUMNS`."""
-    email, is_operator, locale, theme, version = row[6:]
+    *shared, email, email_verified, has_password, two_factor, is_operator, locale, theme, version = row
     return User(
-        **_shared_facts(row[:6]),
+        **_shared_facts(tuple(shared)),
         email=email,
+        email_verified=bool(email_verified),
+        has_password=bool(has_password),
+        two_factor=bool(two_factor),
         is_operator=bool(is_operator),
         locale=locale,
         theme=theme,
