@@ -22,8 +22,11 @@ from groupspaces.db.peers import PeerClient
 from groupspaces.db.status import Round
 from groupspaces.features.accounts import api as accounts
 from groupspaces.features.accounts import events as account_events
-from groupspaces.features.accounts import factor_api
+from groupspaces.features.accounts import factor_api, passkeys_api
+from groupspaces.features.accounts.ceremonies import Ceremonies
 from groupspaces.features.accounts.credentials import StoredCredentials
+from groupspaces.features.accounts.letters import Letters
+from groupspaces.features.accounts.links import Links
 from groupspaces.features.accounts.passwords import Passwords
 from groupspaces.features.accounts.second_factor import SecondFactor
 from groupspaces.features.accounts.sign_up import SignUpRules, setup_code
@@ -42,6 +45,7 @@ from groupspaces.identity import Identity, identify
 from groupspaces.keys import KeyRing
 from groupspaces.live import Hub
 from groupspaces.logging_context import log
+from groupspaces.mail import Mailer
 from groupspaces.ops import api as ops
 from groupspaces.ops import doorbell_api, fleet_api, jobs_api, metrics, replication_api, store
 from groupspaces.ops.conditions import Conditions
@@ -76,6 +80,7 @@ from scheduler.scheduler import Scheduler
 FEATURES = (
     accounts,
     factor_api,
+    passkeys_api,
     spaces,
     chat,
     stream,
@@ -192,6 +197,7 @@ class Application:
         self._metrics = Metrics(db, self._hub, traffic, crew)
         db.subscribe_syncs(lambda duration_s, ok: self._metrics.synced(duration_s, ok=ok))
         credentials = StoredCredentials(db, clock, settings.auth)
+        self._mailer = Mailer(settings.mail)
         services = Services(
             settings=settings,
             clock=clock,
@@ -206,7 +212,11 @@ class Application:
             parts={
                 Pages: pages,
                 Passwords: Passwords(),
+                Links: Links(keys.itsdangerous_keys(), settings.public_url, clock),
+                Letters: Letters(settings.public_url),
+                Mailer: self._mailer,
                 SecondFactor: SecondFactor(keys, clock),
+                Ceremonies: Ceremonies(settings.public_url, keys, clock),
                 SignUpRules: rules,
                 Lifecycle: self._lifecycle,
                 Metrics: self._metrics,
@@ -263,6 +273,7 @@ class Application:
         if self._crew.is_elected:
             await self._stop_duties()
         await self._hub.close()
+        await self._mailer.close()
         await self._tuning.close()
         await self._metrics.loop_lag.close()
         await self._db.close()

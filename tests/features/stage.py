@@ -14,13 +14,19 @@ import httpx2
 
 from groupspaces.app import operations
 from groupspaces.features.accounts import api as accounts
-from groupspaces.features.accounts import factor_api
+from groupspaces.features.accounts import factor_api, passkeys_api
 from groupspaces.features.chat import api as chat
 from groupspaces.features.spaces import api as spaces
 from groupspaces.web.operations import Operation
 from tests.features.world import PASSWORD, Person, World
 
-OURS = (*accounts.OPERATIONS, *factor_api.OPERATIONS, *spaces.OPERATIONS, *chat.OPERATIONS)
+OURS = (
+    *accounts.OPERATIONS,
+    *factor_api.OPERATIONS,
+    *passkeys_api.OPERATIONS,
+    *spaces.OPERATIONS,
+    *chat.OPERATIONS,
+)
 OPERATORS = tuple(operation for operation in operations() if operation.access.name == "operator")
 CALLERS = ("anonymous", "outsider", "member", "admin", "owner")
 ROLES = CALLERS[2:]
@@ -30,6 +36,9 @@ BODIES: dict[str, Any] = {
     "POST /api/auth/sign-up": {"email": "", "password": PASSWORD, "name": "New"},
     "POST /api/auth/sign-in": {"email": "nobody@example.org", "password": PASSWORD},
     "PUT /api/auth/totp": {"code": "000000"},
+    "POST /api/auth/passkeys": {"ceremony": "made up", "credential": {}, "name": "Key"},
+    "PATCH /api/auth/passkeys/{passkey_id}": {"name": "Key"},
+    "POST /api/auth/passkeys/sign-in": {"ceremony": "made up", "credential": {}},
     "PATCH /api/users/me": {"bio": "x"},
     "POST /api/spaces": {"name": "Another"},
     "PATCH /api/spaces/{space_id}": {"description": "x"},
@@ -79,6 +88,7 @@ class Stage:
             "message_id": message["id"],
             "code": invite["code"],
             "session_id": 2**62,
+            "passkey_id": 2**62,
             "job_id": "retention",
         }
 
