@@ -29,7 +29,7 @@ from groupspaces.features.accounts.letters import Letters
 from groupspaces.features.accounts.links import Links
 from groupspaces.features.accounts.passwords import Passwords
 from groupspaces.features.accounts.second_factor import SecondFactor
-from groupspaces.features.accounts.sign_up import SignUpRules, setup_code
+from groupspaces.features.accounts.sign_up import SignUpRules, setup_codes
 from groupspaces.features.chat import api as chat
 from groupspaces.features.chat import events as chat_events
 from groupspaces.features.chat.pages import Pages
@@ -117,7 +117,9 @@ class Application:
         self.settings = settings = with_secret(settings)
         self._crew = crew = Crew(settings.data_dir, seat)
         self._pulse = Pulse(self._look_at_others)
-        self.setup_code = setup_code(settings.auth.secret, settings.public_url)
+        keys = KeyRing(settings.auth.secret, settings.auth.previous_secrets)
+        codes = setup_codes(keys, settings.public_url)
+        self.setup_code = codes[0] if codes else None
         self._clock = clock = SystemClock()
         self._lifecycle = Lifecycle()
         self._db = db = Database(settings, clock, crew)
@@ -142,8 +144,7 @@ class Application:
             people_here=self._people_here,
             open_streams=lambda: self._activity.open_streams(self._hub.open_streams),
         )
-        keys = KeyRing(settings.auth.secret, settings.auth.previous_secrets)
-        signer = Signer(settings.auth.secret)
+        signer = Signer(keys)
         self._peer_client = PeerClient()
         self._doorbell = Doorbell(
             db,
@@ -191,9 +192,7 @@ class Application:
             clock,
             self._fleet,
         )
-        rules = SignUpRules(
-            settings.auth.sign_up, self.setup_code, functools.partial(invites.find_admission, db)
-        )
+        rules = SignUpRules(settings.auth.sign_up, codes, functools.partial(invites.find_admission, db))
         self._metrics = Metrics(db, self._hub, traffic, crew)
         db.subscribe_syncs(lambda duration_s, ok: self._metrics.synced(duration_s, ok=ok))
         credentials = StoredCredentials(db, clock, settings.auth)
@@ -204,7 +203,7 @@ class Application:
             db=db,
             hub=self._hub,
             credentials=credentials,
-            cookies=SessionCookies(settings.auth.secret, secure=settings.public_url.startswith("https://")),
+            cookies=SessionCookies(keys, secure=settings.public_url.startswith("https://")),
             bookmarks=Bookmarks(db, max_stale_s=settings.auth.max_stale_s, seat=crew.seat),
             limiter=Limiter(settings.limits, clock, crew.seat),
             proxies=TrustedProxies(settings.server.trusted_proxies),

@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 from itsdangerous import BadSignature, Signer
 
+from groupspaces.keys import KeyRing
+
 SESSION_COOKIE = "gs_session"
 
 _PREFIX = SESSION_COOKIE.encode() + b"="
@@ -39,10 +41,12 @@ def hash_token(token: str) -> bytes:
 
 
 class SessionCookies:
-    """Write and read the cookie with one secret, which all instances of an installation share."""
+    """Write and read the cookie with the secrets that all instances of an installation share."""
 
-    def __init__(self, secret: str, *, secure: bool) -> None:
-        self._signer = Signer(secret, salt=_SALT, key_derivation="hmac", digest_method=hashlib.sha256)
+    def __init__(self, keys: KeyRing, *, secure: bool) -> None:
+        self._signer = Signer(
+            keys.itsdangerous_keys(), salt=_SALT, key_derivation="hmac", digest_method=hashlib.sha256
+        )
         self._attributes = "; Path=/; HttpOnly; SameSite=Lax" + ("; Secure" if secure else "")
 
     def issue(self, token: str, seq: int, max_age_s: int) -> tuple[bytes, bytes]:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from groupspaces.keys import KeyRing
 from groupspaces.web.cookies import SessionCookies
 from tests.support.openapi import DocumentedCall
 
@@ -136,7 +137,7 @@ def large_body(call: DocumentedCall) -> bytes:
 def forged_cookies(genuine: str, of_another_instance: str, ours: SessionCookies) -> dict[str, str]:
     """Return cookie values that must not sign anybody in. `ours` signs as the instance does."""
     token, seq, signature = genuine.split(".")
-    theirs = SessionCookies("some other secret, guessed", secure=False)
+    theirs = SessionCookies(KeyRing("some other secret, guessed"), secure=False)
     return {
         "of another instance": of_another_instance,
         "signed with another secret": _issued(theirs, token, int(seq)),

@@ -19,6 +19,7 @@ import httpx2
 import pytest
 import pytest_asyncio
 
+from groupspaces.keys import KeyRing
 from groupspaces.web.cookies import SessionCookies
 from tests.conftest import _STARTED
 from tests.faults import hostile
@@ -256,7 +257,7 @@ async def test_cookies_that_are_not_ours(scene: Scene, tmp_path_factory: pytest.
             # The same person by number and address, at an instance with a secret of its own.
             await twin.sign_up(email=scene.person.email)
             foreign = twin.cookie
-    ours = SessionCookies("the secret of the victim", secure=False)
+    ours = SessionCookies(KeyRing("the secret of the victim"), secure=False)
     forged = hostile.forged_cookies(scene.person.cookie, foreign, ours)
     genuine = scene.person.cookie
     scene.person.http.cookies.clear()

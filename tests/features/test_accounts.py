@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from groupspaces.features.accounts.sign_up import setup_code
-from groupspaces.features.accounts.users import username_candidates
+from groupspaces.features.accounts import usernames
+from groupspaces.features.accounts.sign_up import setup_codes
+from groupspaces.keys import KeyRing
 from tests.features.world import PASSWORD, World, problem, running
 
 
@@ -35,9 +36,9 @@ async def test_people_of_one_name_get_different_usernames(world: World) -> None:
 
 
 def test_nobody_is_called_all_and_every_name_gives_a_username() -> None:
-    assert username_candidates("All")[0] == "all-2"
-    assert username_candidates("田中")[0] == "member"
-    assert all(len(name) <= 40 for name in username_candidates("x" * 80))
+    assert usernames.candidates("All")[0] == "all-2"
+    assert usernames.candidates("田中")[0] == "member"
+    assert all(len(name) <= 40 for name in usernames.candidates("x" * 80))
 
 
 @pytest.mark.parametrize(
@@ -225,7 +226,7 @@ async def test_open_sign_up_with_a_dead_invite_says_so(world: World) -> None:
 async def test_where_strangers_can_come_the_first_account_needs_the_setup_code(tmp_path: Path) -> None:
     overrides = {"server.public_url": "https://rooms.example.org", "auth.secret": "s" * 40}
     async with running(tmp_path / "data", overrides) as world:
-        code = setup_code("s" * 40, "https://rooms.example.org")
+        [code] = setup_codes(KeyRing("s" * 40), "https://rooms.example.org")
         assert code is not None
         stranger = await world.stranger()
         body = {"email": "a@example.org", "password": PASSWORD, "name": "Ann"}
@@ -254,4 +255,4 @@ async def test_where_strangers_can_come_the_first_account_needs_the_setup_code(t
     ],
 )
 def test_only_this_machines_own_address_needs_no_setup_code(url: str, needed: bool) -> None:
-    assert (setup_code("s" * 40, url) is not None) is needed
+    assert bool(setup_codes(KeyRing("s" * 40), url)) is needed

@@ -10,6 +10,7 @@ import secrets
 import httpx2
 import pytest
 
+from groupspaces.keys import KeyRing
 from groupspaces.signing import Signer
 from groupspaces.web import forward
 from tests.features.world import Person, World, problem
@@ -77,7 +78,7 @@ async def test_a_call_is_refused_the_second_time_also_when_its_memory_was_full(
     operator = await world.person()
     [[session_id]] = await world.rows("SELECT id FROM session")
     own_id = (await operator.get("/api/ops/instances")).json()["items"][0]["id"]
-    signer = Signer(world.app.settings.auth.secret)
+    signer = Signer(KeyRing(world.app.settings.auth.secret))
     stranger = await world.stranger()
 
     def signed(door: str) -> dict[str, str]:

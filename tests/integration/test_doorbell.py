@@ -21,6 +21,7 @@ import pytest_asyncio
 
 from groupspaces.db.doorbell import MAX_RING_BYTES, PATH
 from groupspaces.db.replication import TOLD_SPACING_S
+from groupspaces.keys import KeyRing
 from groupspaces.signing import HEADER, Signer
 from tests.conftest import _STARTED
 from tests.support.client import Participant, expect, refused
@@ -279,9 +280,9 @@ async def test_a_forged_ring_is_refused_and_nothing_is_fetched(start_rung: Start
             await post(rung.b, good, signature=""),
             await post(rung.b, good, signature="\u00e9" * 64),
             await post(rung.b, good, signature="0" * 64),
-            await post(rung.b, good, signature=Signer("another secret").sign("doorbell", good)),
-            await post(rung.b, good, signature=Signer(SECRET).sign("forward", good)),
-            await post(rung.b, body(seq + 1), signature=Signer(SECRET).sign("doorbell", good)),
+            await post(rung.b, good, signature=Signer(KeyRing("another secret")).sign("doorbell", good)),
+            await post(rung.b, good, signature=Signer(KeyRing(SECRET)).sign("forward", good)),
+            await post(rung.b, body(seq + 1), signature=Signer(KeyRing(SECRET)).sign("doorbell", good)),
         ):
             refused(forged, 401, "BAD_SIGNATURE")
         refused(await post(rung.b, b"x" * (MAX_RING_BYTES + 1)), 413)
@@ -480,7 +481,7 @@ def _signed(ring: bytes, signature: str | None) -> dict[str, bytes]:
     if signature is None:
         return {}
     if signature == "genuine":
-        signature = Signer(SECRET).sign("doorbell", ring)
+        signature = Signer(KeyRing(SECRET)).sign("doorbell", ring)
     return {HEADER: signature.encode("latin-1")}
 
 

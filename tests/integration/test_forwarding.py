@@ -16,6 +16,7 @@ import pytest
 import pytest_asyncio
 
 from groupspaces.host import channel
+from groupspaces.keys import KeyRing
 from groupspaces.signing import Signer
 from tests.conftest import _STARTED, StartServer
 from tests.support.client import Participant, expect, refused
@@ -266,7 +267,7 @@ class Forger:
 
     def __init__(self, server: Server, secret: str = SECRET) -> None:
         self.server = server
-        self.signer = Signer(secret)
+        self.signer = Signer(KeyRing(secret))
         self.http = httpx2.AsyncClient(base_url=server.url, trust_env=False)
 
     async def __aenter__(self) -> Forger:

@@ -22,6 +22,7 @@ from groupspaces.db.batch import Batch, Statement
 from groupspaces.db.changes import NOW_MS, audience_user, record, record_last
 from groupspaces.db.database import Database
 from groupspaces.errors import Unauthenticated
+from groupspaces.keys import KeyRing
 from groupspaces.live import Hub
 from groupspaces.settings import Settings, load
 from groupspaces.web.activity import Activity
@@ -84,7 +85,7 @@ class Site:
         self.traffic = Traffic()
         self.parts: dict[type[Any], Any] = {}
         self.hub = Hub(db, members=self._members)
-        self.cookies = SessionCookies(SECRET, secure=False)
+        self.cookies = SessionCookies(KeyRing(SECRET), secure=False)
         self.services = Services(
             settings=settings,
             clock=SystemClock(),

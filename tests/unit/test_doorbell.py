@@ -16,6 +16,7 @@ from groupspaces.db.changes import record
 from groupspaces.db.database import Database
 from groupspaces.db.doorbell import PATH, Doorbell, Ring
 from groupspaces.db.peers import Peer, PeerClient
+from groupspaces.keys import KeyRing
 from groupspaces.settings import load
 from groupspaces.signing import HEADER, Signer
 from tests.support.wait import wait_until
@@ -57,7 +58,7 @@ class Listening:
                 headers = {line.split(": ", 1)[0].lower(): line.split(": ", 1)[1] for line in lines}
                 body = await reader.readexactly(int(headers["content-length"]))
                 assert first == f"POST {PATH} HTTP/1.1"
-                assert Signer(SECRET).is_signed("doorbell", body, headers[HEADER.lower()])
+                assert Signer(KeyRing(SECRET)).is_signed("doorbell", body, headers[HEADER.lower()])
                 self.rings.append(msgspec.json.decode(body, type=Ring))
                 await self.open.wait()
                 writer.write(f"HTTP/1.1 {self.status} X\r\nContent-Length: 0\r\n\r\n".encode())
@@ -77,7 +78,7 @@ class Scene:
         self.bell = Doorbell(
             db,
             "self",
-            Signer(SECRET),
+            Signer(KeyRing(SECRET)),
             client,
             SystemClock(),
             enabled=True,

@@ -8,7 +8,6 @@ on an invite. Never decides what an invite allows: whoever owns invites hands in
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 import ipaddress
 from collections.abc import Awaitable, Callable, Sequence
@@ -22,10 +21,11 @@ from groupspaces.db.batch import Batch, Statement, Write
 from groupspaces.db.changes import NOBODY, NOW_MS, record
 from groupspaces.db.database import Database
 from groupspaces.errors import AppError, Conflict, FieldError, Forbidden, Invalid
-from groupspaces.features.accounts import sessions, users
+from groupspaces.features.accounts import sessions, usernames, users
 from groupspaces.features.accounts.passwords import Passwords
 from groupspaces.features.accounts.sessions import NewSession, Session
 from groupspaces.features.accounts.users import User
+from groupspaces.keys import KeyRing
 
 _SOMEBODY_EXISTS = "coalesce((SELECT max(id) FROM user), 0) > 0"
 _SOMEBODY_EXISTS_SQL = f"SELECT {_SOMEBODY_EXISTS}"
@@ -34,7 +34,7 @@ _INSERT_SQL = f"""
 INSERT INTO user (email, name, username, password_hash, is_operator, created_at_ms)
 SELECT ?, ?,
   (SELECT value FROM json_each(?)
-    WHERE NOT EXISTS (SELECT 1 FROM user WHERE username = value) ORDER BY key LIMIT 1),
+    WHERE {usernames.IS_FREE} ORDER BY key LIMIT 1),
   ?, NOT ({_SOMEBODY_EXISTS}), {NOW_MS}
 WHERE CASE WHEN {_SOMEBODY_EXISTS} THEN ? ELSE ? END
 RETURNING {users.COLUMNS}"""
@@ -59,10 +59,10 @@ FindAdmission = Callable[[str, str, AppError], Awaitable[Admission | None]]
 
 @dataclass(frozen=True, slots=True)
 class SignUpRules:
-    """Who may sign up. `setup_code` is what the first account must bring, None where only we can come."""
+    """Who may sign up. The first account must bring one of `setup_codes`; none where only we can come."""
 
     mode: Literal["open", "invite", "closed"]
-    setup_code: str | None
+    setup_codes: tuple[str, ...]
     find_admission: FindAdmission
 
 
@@ -77,18 +77,17 @@ class Applicant:
     setup_code: str | None
 
 
-def setup_code(secret: str, public_url: str) -> str | None:
-    """Return the code that the first account needs, or None when `public_url` is this machine's own address.
+def setup_codes(keys: KeyRing, public_url: str) -> tuple[str, ...]:
+    """Return the codes that let the first account in, none when `public_url` is this machine's own address.
 
-    It follows from the secret, so all instances print the same one. 50 bits, in two groups of five letters
-    and digits.
+    The first one is printed. It follows from the newest secret, so all instances print the same one. 50 bits, in two groups of five
+    letters and digits.
     """
     host = urlsplit(public_url).hostname or ""
     if host == "localhost" or host.endswith(".localhost") or _is_loopback(host):
-        return None
-    digest = hmac.new(secret.encode(), b"groupspaces: set-up code", hashlib.sha256).digest()
-    letters = base64.b32encode(digest)[:10].decode()
-    return f"{letters[:5]}-{letters[5:]}"
+        return ()
+    letters = (base64.b32encode(key)[:10].decode() for key in keys.keys("set-up code"))
+    return tuple(f"{code[:5]}-{code[5:]}" for code in letters)
 
 
 async def sign_up(
@@ -105,7 +104,8 @@ async def sign_up(
     (`EMAIL_TAKEN`).
     """
     admission = await _admission(db, rules, applicant)
-    as_first = rules.setup_code is None or _same_code(rules.setup_code, applicant.setup_code or "")
+    given_code = applicant.setup_code or ""
+    as_first = not rules.setup_codes or any(_same_code(code, given_code) for code in rules.setup_codes)
     as_later = rules.mode == "open" or admission is not None
     refused = _closed() if as_first else _setup_code_required()
     if not as_first or not as_later:
@@ -113,7 +113,7 @@ async def sign_up(
         if not (as_later if exists else as_first):
             raise _closed() if exists else _setup_code_required()
     password_hash = await passwords.hash(applicant.password)
-    candidates = msgspec.json.encode(users.username_candidates(applicant.name)).decode()
+    candidates = msgspec.json.encode(usernames.candidates(applicant.name)).decode()
     insert = Statement(
         _INSERT_SQL,
         (applicant.email, applicant.name, candidates, password_hash, as_later, as_first),
