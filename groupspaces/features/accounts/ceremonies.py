@@ -175,6 +175,7 @@ class Ceremonies:
 
     def _verify_registration(self, answer: dict[str, Any], challenge: bytes) -> Registered:
         import webauthn  # 10 MB and 0.2 s that instances without passkeys need never; here, in a thread
+        from webauthn import helpers
 
         found = webauthn.verify_registration_response(
             credential=answer,
@@ -183,6 +184,9 @@ class Ceremonies:
             expected_origin=self._origin,
             require_user_verification=True,
         )
+        helpers.decoded_public_key_to_cryptography(
+            helpers.decode_credential_public_key(found.credential_public_key)
+        )  # a key that cannot be used is not worth keeping
         return Registered(found.credential_id, found.credential_public_key, found.sign_count)
 
     def _verify_assertion(self, assertion: Assertion, public_key: bytes, sign_count: int) -> int:
@@ -264,8 +268,8 @@ def _genuine(verify: Callable[[], T]) -> T | None:
 
     try:
         return verify()
-    except (WebAuthnException, ValueError):
-        return None
+    except (WebAuthnException, ValueError, LookupError, TypeError):
+        return None  # the last two: it takes for granted what a key in CBOR is made of
 
 
 def _text(value: bytes) -> str:
