@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -46,9 +46,9 @@ NEW_TAB = ' target="_blank"'
 
 _TAG = re.compile(r"<(/?)([a-z][a-z0-9]*)([^>]*)>")
 _ATTRIBUTE = re.compile(r'([a-z]+)="([^"]*)"')
-# Letters and digits with single or double hyphens between; not the middle of an e-mail address or a path.
-_MENTION = re.compile(r"(?<![\w@/.+-])@(?P<username>[A-Za-z0-9]++(?:-++[A-Za-z0-9]++)*+)(?![\w@])")
-_MARKED_MENTION = re.compile(r'<span class="mention" data-user="([a-z0-9-]+)">(@[A-Za-z0-9-]+)</span>')
+# Letters and digits with hyphens, a dot or underscores between; not the middle of an e-mail address or a path.
+_MENTION = re.compile(r"(?<![\w@/.+-])@(?P<username>[A-Za-z0-9]++(?:(?:-++|_++|\.)[A-Za-z0-9]++)*+)(?![\w@])")
+_MARKED_MENTION = re.compile(r'<span class="mention" data-user="([a-z0-9._-]+)">(@[A-Za-z0-9._-]+)</span>')
 _LINK = re.compile(r"(?i)https?://|mailto:|/")
 _OWN_LINK = re.compile(r"/(?![/\\])")
 
@@ -65,23 +65,25 @@ class Text:
     @property
     def usernames(self) -> set[str]:
         """The usernames, in lower case, that `html` could mark; `ALL` among them when everybody is meant."""
-        return set(self.parts[1::3])
+        return {name for typed in self.parts[1::3] for name in _readings(typed)}
 
     def html(self, mentions: Mapping[str, int] = _NOBODY, *, mentions_all: bool = False) -> str:
         """Return the HTML.
 
         `mentions` maps usernames in lower case to user ids: `@ann` becomes
         `<span class="mention" data-user="7">@ann</span>`; with `mentions_all`, `@all` gets `data-user="all"`. Other names
-        stay plain text.
+        stay plain text. Of `@ann.but` the longest name is marked that there is.
         """
+        people: Mapping[str, int | str] = {**mentions, ALL: ALL} if mentions_all else mentions
         first, *rest = self.parts
         out = [first]
         for username, typed, following in zip(rest[::3], rest[1::3], rest[2::3], strict=True):
-            if username == ALL:
-                user: int | str | None = ALL if mentions_all else None
+            name = next((name for name in _readings(username) if name in people), None)
+            if name is None:
+                out += (typed, following)
             else:
-                user = mentions.get(username)
-            out += (typed if user is None else _mention(user, typed), following)
+                end = 1 + len(name)  # after the @
+                out += (_mention(people[name], typed[:end]), typed[end:], following)
         return "".join(out)
 
 
@@ -179,6 +181,14 @@ def _attribute(attributes: str, name: str) -> str:
     """Return the value as it stands in the tag, entities and all."""
     values: dict[str, str] = dict(_ATTRIBUTE.findall(attributes))
     return values.get(name, "")
+
+
+def _readings(typed: str) -> Iterator[str]:
+    """Yield what may be the name in `ann.but`, the longest first: people forget the space after a full stop."""
+    yield typed
+    while (end := typed.rfind(".")) > 0:
+        typed = typed[:end]
+        yield typed
 
 
 def _mention(user: int | str, typed: str) -> str:

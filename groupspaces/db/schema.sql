@@ -262,3 +262,11 @@ CREATE TABLE audit_seal (
   digest BLOB NOT NULL,
   signature BLOB NOT NULL
 ) STRICT;
+
+CREATE TABLE former_username (
+  username TEXT PRIMARY KEY,
+  user_id INTEGER NOT NULL REFERENCES user (id) ON DELETE CASCADE,
+  until_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX former_username_by_user ON former_username (user_id, username);

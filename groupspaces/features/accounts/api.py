@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from groupspaces.db.batch import Value
 from groupspaces.errors import Invalid, Unauthenticated
-from groupspaces.features.accounts import sessions, users
+from groupspaces.features.accounts import sessions, usernames, users
 from groupspaces.features.accounts import sign_in as signing_in
 from groupspaces.features.accounts import sign_up as signing_up
 from groupspaces.features.accounts.access import SHARES_A_SPACE
@@ -33,6 +33,9 @@ _EMAIL = r"^ *[^@\s]+@[^@\s]+ *$"
 
 Email = Annotated[str, Meta(max_length=254, pattern=_EMAIL, description="Case does not matter.")]
 Name = Annotated[str, Meta(min_length=1, max_length=80, pattern=ONE_LINE)]
+Username = Annotated[
+    str, Meta(min_length=usernames.MIN_CHARS, max_length=usernames.MAX_CHARS, pattern=usernames.PATTERN)
+]
 NewPassword = Annotated[str, Meta(min_length=8, max_length=256)]
 Emoji = Annotated[str, Meta(min_length=1, max_length=16, pattern=ONE_LINE)]
 
@@ -59,6 +62,7 @@ class ProfileChanges(msgspec.Struct, forbid_unknown_fields=True):
     """What to change about oneself; fields left out stay as they are."""
 
     name: Name | UnsetType = UNSET
+    username: Username | UnsetType = UNSET
     avatar_emoji: Emoji | UnsetType | None = UNSET
     bio: Annotated[str, Meta(max_length=500)] | UnsetType = UNSET
     locale: (
@@ -203,6 +207,8 @@ async def get_me(ctx: Context) -> User:
     for_unverified=True,
 )
 async def patch_me(ctx: Context, body: ProfileChanges) -> User:
+    if isinstance(body.username, str):
+        usernames.check(body.username)
     return await users.change_profile(
         ctx.write,
         ctx.services.db.read_primary,

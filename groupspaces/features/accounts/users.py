@@ -1,14 +1,11 @@
 """People as others and they themselves see them.
 
 Owns the table `user` after sign-up: reading a profile and changing one's own. Never touches passwords or
-sessions.
+sessions. What people are called in mentions is `usernames.py`'s, their pictures are `avatars.py`'s.
 """
 
 from __future__ import annotations
 
-import re
-import secrets
-import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,12 +14,8 @@ import msgspec
 from groupspaces.db.batch import Batch, Read, Statement, Value, Write
 from groupspaces.db.changes import audience_user, record
 from groupspaces.errors import Conflict, NotFound
+from groupspaces.features.accounts import usernames
 from groupspaces.times import rfc3339
-
-# Words that mean several people in a mention.
-_RESERVED_USERNAMES = frozenset({"all", "channel", "everyone", "here", "room", "space"})
-_USERNAME_MAX_CHARS = 30
-_NUMBERED_USERNAMES = 20
 
 
 class PublicUser(msgspec.Struct):
@@ -53,7 +46,8 @@ class User(PublicUser):
     version: int
 
 
-_SHARED_COLUMNS = "id, name, username, avatar_emoji, bio, created_at_ms"
+_SHARED_COLUMNS = "id, name, username, avatar, avatar_emoji, bio, created_at_ms"
+_SHARED_COUNT = 7
 HAS_TWO_FACTORS = """(EXISTS (SELECT 1 FROM totp WHERE totp.user_id = user.id AND totp.confirmed_at_ms IS NOT NULL)
   OR EXISTS (SELECT 1 FROM passkey WHERE passkey.user_id = user.id))"""
 COLUMNS = f"""{_SHARED_COLUMNS}, email, email_verified_at_ms IS NOT NULL, password_hash <> '', {HAS_TWO_FACTORS},
@@ -99,12 +93,15 @@ async def change_profile(
     """Set columns of one's own profile and return it as it is now. One round trip.
 
     `changes` maps column names, which are trusted, to values. Raises Conflict (`STALE_VERSION`) when the
-    profile is not at `expected_version`.
+    profile is not at `expected_version`, and what `usernames.renaming` refuses.
     """
+    username = changes.get("username")
+    renaming = usernames.renaming(user_id, username) if isinstance(username, str) else usernames.SAME
     assignments = "".join(f"{column} = ?, " for column in changes)
     stale = Conflict("Your profile was changed elsewhere in the meantime.", code="STALE_VERSION")
     batch = Batch(
         [
+            *renaming.statements,
             Statement(
                 f"UPDATE user SET {assignments}version = version + 1"
                 f" WHERE id = ? AND (? IS NULL OR version = ?) RETURNING {COLUMNS}",
@@ -112,7 +109,9 @@ async def change_profile(
                 refused=stale,
             ),
             record("user.updated", actor_id=user_id, audience=audience_user(user_id), subject_id=user_id),
-        ]
+        ],
+        conflicts={"user.username": usernames.taken(username)},
+        requires=renaming.requires,
     )
     try:
         written = await write(batch)
@@ -120,7 +119,7 @@ async def change_profile(
         if error is stale:
             error.current = await own(read_primary, user_id)
         raise
-    return own_of(written.rows[0][0])
+    return own_of(written.rows[len(renaming.statements)][0])
 
 
 def own_of(row: tuple[Any, ...]) -> User:
@@ -139,13 +138,9 @@ def own_of(row: tuple[Any, ...]) -> User:
     )
 
 
-def username_candidates(name: str) -> list[str]:
-    """Return usernames for a new person in order of preference; the last one is practically always free."""
-    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-    base = re.sub(r"[^a-z0-9]+", "-", ascii_name)[:_USERNAME_MAX_CHARS].strip("-") or "member"
-    plain = [] if base in _RESERVED_USERNAMES else [base]
-    numbered = [f"{base}-{number}" for number in range(2, _NUMBERED_USERNAMES)]
-    return [*plain, *numbered, f"{base}-{secrets.token_hex(4)}"]
+def avatar_url(user_id: int, avatar: str | None) -> str | None:
+    """Return where a person's picture is, from the column `user.avatar`; None without one."""
+    return None if avatar is None else f"/avatars/{user_id}/{avatar}"
 
 
 def no_such_user() -> NotFound:
@@ -154,12 +149,12 @@ def no_such_user() -> NotFound:
 
 
 def _shared_facts(row: tuple[Any, ...]) -> dict[str, Any]:
-    user_id, name, username, avatar_emoji, bio, created_at_ms = row
+    user_id, name, username, avatar, avatar_emoji, bio, created_at_ms = row
     return {
         "id": user_id,
         "name": name,
         "username": username,
-        "avatar_url": None,
+        "avatar_url": avatar_url(user_id, avatar),
         "avatar_emoji": avatar_emoji,
         "bio": bio,
         "created_at": rfc3339(created_at_ms),

@@ -18,6 +18,7 @@ import msgspec
 from groupspaces.db.batch import Batch, Read, Statement, Write
 from groupspaces.db.changes import NOW_MS, record, record_last
 from groupspaces.errors import Conflict, Forbidden, NotFound
+from groupspaces.features.accounts.users import avatar_url
 from groupspaces.features.chat import mentions
 from groupspaces.features.chat.texts import Texts
 from groupspaces.features.spaces import access
@@ -83,7 +84,7 @@ class _EncodedPage(msgspec.Struct):
 
 
 class Writer(msgspec.Struct, frozen=True):
-    """Who writes: all that an answer says about its author."""
+    """Who writes; the picture of an author is the primary's to tell."""
 
     id: int
     name: str
@@ -91,7 +92,7 @@ class Writer(msgspec.Struct, frozen=True):
 
 _VIEW = f"""
 SELECT message.id, message.space_id, message.author_id, author.name, message.kind, message.mentions_all,
-  message.created_at_ms, message.edited_at_ms, message.deleted_at_ms, message.version, message.content,
+  message.created_at_ms, message.edited_at_ms, message.deleted_at_ms, message.version, author.avatar, message.content,
   {mentions.OF_MESSAGE}
 FROM message JOIN user AS author ON author.id = message.author_id"""
 
@@ -105,19 +106,22 @@ _BEYOND_SQL = """
 SELECT EXISTS (SELECT 1 FROM message WHERE space_id = ? AND id < ?),
   EXISTS (SELECT 1 FROM message WHERE space_id = ? AND id > ?)"""
 
+_RETURNED = """id, kind, mentions_all, created_at_ms, edited_at_ms, deleted_at_ms, version,
+  (SELECT avatar FROM user WHERE user.id = message.author_id)"""
+
 _POST_SQL = f"""
 INSERT INTO message (space_id, author_id, kind, mentions_all, created_at_ms, content)
 SELECT member.space_id, member.user_id, 'text', ? AND member.role <> 'member', {NOW_MS}, ?
 FROM member JOIN space ON space.id = member.space_id
 WHERE member.space_id = ? AND member.user_id = ? AND space.deleted_at_ms IS NULL
-RETURNING id, kind, mentions_all, created_at_ms, edited_at_ms, deleted_at_ms, version"""
+RETURNING {_RETURNED}"""
 
 _EDIT_SQL = f"""
 UPDATE message SET content = ?, edited_at_ms = {NOW_MS}, version = version + 1,
   mentions_all = ? AND {access.may("admin")}
 WHERE id = ? AND author_id = ? AND deleted_at_ms IS NULL AND (? IS NULL OR version = ?)
   AND {access.may("member")}
-RETURNING id, kind, mentions_all, created_at_ms, edited_at_ms, deleted_at_ms, version"""
+RETURNING {_RETURNED}"""
 
 _DELETE_SQL = f"""
 UPDATE message SET content = '', mentions_all = 0, deleted_at_ms = {NOW_MS}, version = version + 1
@@ -322,18 +326,18 @@ def _message_of(row: tuple[Any, ...]) -> Message:
 def _message(
     state: tuple[Any, ...], space_id: int, writer: Writer, content: str, mentioned: dict[str, int]
 ) -> Message:
-    message_id, kind, mentions_all, created_at_ms, edited_at_ms, deleted_at_ms, version = state
+    message_id, kind, mentions_all, created_at_ms, edited_at_ms, deleted_at_ms, version, avatar = state
     return Message(
         id=message_id,
         space_id=space_id,
-        author=Author(writer.id, writer.name, None),
+        author=Author(writer.id, writer.name, avatar_url(writer.id, avatar)),
         content=content,
         html=_texts.of(content).html(mentioned, mentions_all=bool(mentions_all)) if content else "",
         reply_to=None,
         reply_count=0,
         files=[],
         reactions=[],
-        mentions=sorted(mentioned.values()),
+        mentions=sorted(set(mentioned.values())),
         mentions_all=bool(mentions_all),
         pinned=False,
         kind=kind,

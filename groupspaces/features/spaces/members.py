@@ -14,6 +14,7 @@ import msgspec
 from groupspaces.db.batch import Batch, Read, Statement, Write
 from groupspaces.db.changes import NOW_MS, record
 from groupspaces.errors import AppError, Conflict, Forbidden, NotFound
+from groupspaces.features.accounts.users import avatar_url
 from groupspaces.features.spaces import access, spaces
 from groupspaces.features.spaces.access import Role
 from groupspaces.features.spaces.spaces import Space
@@ -37,7 +38,7 @@ class Member(msgspec.Struct):
 
 
 _VIEW = """
-SELECT user.id, user.name, user.username, member.role, member.joined_at_ms
+SELECT user.id, user.name, user.username, user.avatar, member.role, member.joined_at_ms
 FROM member JOIN user ON user.id = member.user_id"""
 
 _PAGE_SQL = f"{_VIEW} WHERE member.space_id = ? AND member.user_id > ? ORDER BY member.user_id LIMIT ?"
@@ -211,5 +212,6 @@ async def _why_refused(
 
 
 def _member_of(row: tuple[Any, ...]) -> Member:
-    user_id, name, username, role, joined_at_ms = row
-    return Member(MemberUser(user_id, name, username, None), role, rfc3339(joined_at_ms))
+    user_id, name, username, avatar, role, joined_at_ms = row
+    user = MemberUser(user_id, name, username, avatar_url(user_id, avatar))
+    return Member(user, role, rfc3339(joined_at_ms))
