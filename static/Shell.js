@@ -15,6 +15,7 @@ import { Lazy } from "./ui/Lazy.js";
 import { LoadError } from "./ui/LoadError.js";
 import { NotFound } from "./ui/NotFound.js";
 import { Rail } from "./ui/Rail.js";
+import { VerifyBanner } from "./features/accounts/VerifyBanner.js";
 import { SettingsFrame, settingsPart } from "./features/accounts/SettingsFrame.js";
 import { Chat } from "./features/chat/Chat.js";
 import { CreateSpace } from "./features/spaces/CreateSpace.js";
@@ -61,7 +62,7 @@ export function Shell({ path, user }) {
   const actions = {
     invite: () => setOpen("invite"), leave: () => setOpen("leave"), showMembers: () => setOpen("members"),
   };
-  const strip = html`<${FreshStrip} tryNow=${tryNow} />`;
+  const strip = html`<${FreshStrip} tryNow=${tryNow} /><${VerifyBanner} />`;
   const hasAside = page === "chat" && space;
   if (page === "console") {
     return html`<${Lazy} load=${loadConsole} path=${path} meanwhile=${frame(null)} />${open === "keys" && html`<${KeyList} onClose=${close} />`}`;

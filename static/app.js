@@ -4,7 +4,7 @@ import { html, render, useEffect } from "./vendor/preact.js";
 import { startKeyboard } from "./lib/keyboard.js";
 import { settleForOlder } from "./lib/position.js";
 import { explain } from "./lib/problems.js";
-import { matchPath, navigate, startRouter, usePlace } from "./lib/router.js";
+import { matchPath, navigate, ownPath, startRouter, usePlace } from "./lib/router.js";
 import { useStore } from "./lib/store.js";
 import { Announcer } from "./ui/Announcer.js";
 import { Button } from "./ui/Button.js";
@@ -13,9 +13,14 @@ import { useRetry } from "./ui/LoadError.js";
 import { Opening } from "./ui/Opening.js";
 import { Toasts } from "./ui/Toasts.js";
 import { Door } from "./features/accounts/Door.js";
+import { EnterByLink } from "./features/accounts/EnterByLink.js";
+import { ForgotPassword } from "./features/accounts/ForgotPassword.js";
+import { startLinkTokens } from "./features/accounts/linkToken.js";
+import { ResetPassword } from "./features/accounts/ResetPassword.js";
 import { loadSession, session } from "./features/accounts/session.js";
 import { SignIn } from "./features/accounts/SignIn.js";
 import { SignUp } from "./features/accounts/SignUp.js";
+import { VerifyEmail } from "./features/accounts/VerifyEmail.js";
 import { AcceptInvite } from "./features/spaces/AcceptInvite.js";
 import { Shell } from "./Shell.js";
 
@@ -29,18 +34,22 @@ function App() {
     <${Announcer} />`;
 }
 
+// Before the house, and only there.
+const DOORS = { "/sign-in": SignIn, "/sign-up": SignUp, "/forgot": ForgotPassword };
+// Behind links from mails: whoever is signed in here, they are about the link's owner.
+const LINK_PAGES = { "/reset": ResetPassword, "/verify": VerifyEmail, "/enter": EnterByLink };
+
 function Page({ path, query, status, user, error }) {
   if (status === "unknown") return html`<${Opening} />`;
   if (status === "error") return html`<${NoAnswer} error=${error} />`;
   const invite = matchPath("/invite/:code", path);
+  if (invite) return html`<${AcceptInvite} key=${invite.code} code=${invite.code} />`;
+  if (LINK_PAGES[path]) return html`<${LINK_PAGES[path]} />`;
   if (status === "in") {
-    if (invite) return html`<${AcceptInvite} key=${invite.code} code=${invite.code} />`;
-    if (path === "/sign-in" || path === "/sign-up") return html`<${Redirect} to=${signedInTarget(query)} />`;
+    if (DOORS[path]) return html`<${Redirect} to=${signedInTarget(query)} />`;
     return html`<${Shell} key=${user.id} path=${path} user=${user} />`;
   }
-  if (invite) return html`<${AcceptInvite} key=${invite.code} code=${invite.code} />`;
-  if (path === "/sign-up") return html`<${SignUp} query=${query} />`;
-  if (path === "/sign-in") return html`<${SignIn} query=${query} />`;
+  if (DOORS[path]) return html`<${DOORS[path]} query=${query} />`;
   return html`<${Redirect} to=${path === "/" ? "/sign-in" : `/sign-in?next=${encodeURIComponent(path)}`} />`;
 }
 
@@ -51,7 +60,7 @@ function Redirect({ to }) {
 
 function signedInTarget(query) {
   const code = query.get("invite");
-  return code ? `/invite/${encodeURIComponent(code)}` : "/";
+  return code ? `/invite/${encodeURIComponent(code)}` : ownPath(query.get("next"));
 }
 
 function NoAnswer({ error }) {
@@ -79,6 +88,7 @@ function CatchingUp() {
     <//>`;
 }
 
+startLinkTokens();
 startRouter();
 startKeyboard();
 loadSession();

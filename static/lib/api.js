@@ -7,6 +7,7 @@ import { forgetPosition, notePosition, seenPosition } from "./position.js";
 
 const READ_TIMEOUT_MS = 20_000;
 const WRITE_TIMEOUT_MS = 20_000;
+const FILE_TIMEOUT_MS = 300_000;
 
 /** A request that did not succeed. `code` is the server's word, or OFFLINE when no answer came. */
 export class ApiError extends Error {
@@ -49,6 +50,13 @@ export const onPrimaryAway = (listener) => observers.primaryAway.push(listener);
 /** Hear when a request finds the session ended, with the error: OTHER_SESSION when it is somebody else's now. */
 export const onUnauthenticated = (listener) => observers.unauthenticated.push(listener);
 
+let confirming = null;
+
+/** Let `ask()` have the person confirm that it is them when a request needs that; it rejects when they would rather not. */
+export function confirmBy(ask) {
+  confirming = ask;
+}
+
 export const newKey = () =>
   crypto.randomUUID?.() ?? [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, "0")).join("");
 
@@ -58,6 +66,12 @@ export const api = {
   put: (path, body = {}, options) => request("PUT", path, body, options),
   patch: (path, body, options) => request("PATCH", path, body, options),
   delete: (path, options) => request("DELETE", path, undefined, options),
+
+  /** Send a file as it is. */
+  upload: (path, file, options) => request("PUT", path, file, { timeoutMs: FILE_TIMEOUT_MS, ...options }),
+
+  /** Fetch a file as a Blob; `onBytes(count)` hears how much of it is here. */
+  download: (path, { onBytes, ...options }) => request("GET", path, undefined, { timeoutMs: FILE_TIMEOUT_MS, onBytes, ...options }),
 };
 
 /** Open the event stream after a feed position; resolves to a byte reader. Raises ApiError. */
@@ -72,27 +86,28 @@ export async function openEvents(afterSeq, signal) {
 }
 
 /** `as`: for whom, null for whoever it is. `aside`: a look at the machinery, also while it is in trouble. It waits for no own write and tells nothing of this page's freshness. */
-async function request(method, path, body, { key, version, signal, quiet401 = false, aside = false, as = speaker } = {}) {
+async function request(method, path, body, { key, version, signal, quiet401 = false, aside = false, as = speaker, timeoutMs, onBytes, isConfirmed = false } = {}) {
   const isWrite = method !== "GET";
+  const isFile = body instanceof Blob;
   const headers = { Accept: "application/json", ...spokenFor(as) };
-  if (body !== undefined) headers["Content-Type"] = "application/json";
+  if (body !== undefined) headers["Content-Type"] = isFile ? body.type : "application/json";
   if (key) headers["Idempotency-Key"] = key;
   if (version !== undefined) headers["If-Match"] = `"${version}"`;
   const position = isWrite || aside ? 0 : seenPosition();
   if (position > 0) headers["GS-Bookmark"] = String(position);
 
-  const deadline = AbortSignal.timeout(isWrite ? WRITE_TIMEOUT_MS : READ_TIMEOUT_MS);
+  const deadline = AbortSignal.timeout(timeoutMs ?? (isWrite ? WRITE_TIMEOUT_MS : READ_TIMEOUT_MS));
   const response = await send(`/api${path}`, {
     method,
     headers,
-    body: body === undefined ? undefined : JSON.stringify(body),
+    body: body === undefined || isFile ? body : JSON.stringify(body),
     signal: signal ? anyOf(signal, deadline) : deadline,
     cache: "no-store",
   });
   const { seq, writtenSeq } = noteAnswer(response, { isWrite, aside });
   if (response.status < 500) for (const listener of observers.heard) listener();
   if (response.ok) {
-    const data = response.status === 204 ? null : await readJson(response);
+    const data = [202, 204].includes(response.status) ? null : onBytes ? await readFile(response, onBytes) : await readJson(response);
     if (data !== null && seq !== null) seqs.set(data, seq);
     if (data !== null && isWrite && writtenSeq !== null) writtenSeqs.set(data, writtenSeq);
     return data;
@@ -101,7 +116,11 @@ async function request(method, path, body, { key, version, signal, quiet401 = fa
   const error = await problemOf(response);
   if (error.code === "UNKNOWN_BOOKMARK" && position > 0) {
     forgetPosition(); // of another history than the one that is served now: ask again without it
-    return request(method, path, body, { key, version, signal, quiet401, aside, as });
+    return request(method, path, body, { key, version, signal, quiet401, aside, as, timeoutMs, onBytes });
+  }
+  if (error.code === "CONFIRM_REQUIRED" && confirming && !isConfirmed) {
+    await confirming();
+    return request(method, path, body, { key, version, signal, quiet401, aside, as, timeoutMs, onBytes, isConfirmed: true });
   }
   if (error.code === "PRIMARY_UNAVAILABLE" && !aside) for (const listener of observers.primaryAway) listener();
   if (error.status === 401 && (!quiet401 || error.code === "OTHER_SESSION")) for (const listener of observers.unauthenticated) listener(error);
@@ -125,6 +144,21 @@ async function readJson(response) {
   } catch {
     throw new ApiError(0, { code: "OFFLINE", detail: "The answer was cut off." });
   }
+}
+
+async function readFile(response, onBytes) {
+  const parts = [];
+  let count = 0;
+  const reader = response.body.getReader();
+  try {
+    for (let { done, value } = await reader.read(); !done; { done, value } = await reader.read()) {
+      parts.push(value);
+      onBytes((count += value.length));
+    }
+  } catch {
+    throw new ApiError(0, { code: "OFFLINE", detail: "The answer was cut off." });
+  }
+  return new Blob(parts, { type: response.headers.get("Content-Type") ?? "" });
 }
 
 async function problemOf(response) {

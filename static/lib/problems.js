@@ -4,9 +4,20 @@ import { ApiError } from "./api.js";
 
 const TEXTS = {
   OFFLINE: "There is no connection to this place right now. Nothing is lost; try again in a moment.",
-  BAD_CREDENTIALS: "E-mail and password do not match. Check both.",
+  CONFIRM_CANCELLED: "",
+  BAD_CREDENTIALS: "E-mail and password do not match. Check both, or set a new password.",
   TOTP_REQUIRED: "Enter the 6 digits from your authenticator, or use a recovery code.",
+  TOTP_WRONG: "This code is not right. Codes change every 30 seconds and work once: wait for the next one, and look at the clock of your phone.",
+  PASSKEY_INVALID: "This passkey could not be confirmed. It may have been removed, or the question was open for too long. Try again.",
+  PASSWORD_SIGN_IN_OFF: "Signing in by password is switched off here. Take another way.",
+  PASSWORD_WEAK: "This password is easy to guess. Take another one; a sentence works well.",
+  LAST_WAY_IN: "This is your only way in. Add another one first, such as a password or a passkey.",
+  LINK_INVALID: "This link does not work any more.",
   SIGN_UP_CLOSED: "This place takes new members by invite. Ask the person who told you about it for a link.",
+  OAUTH_FAILED: "The other place did not confirm who you are. Try again, or take another way.",
+  OAUTH_EMAIL_UNVERIFIED: "The other place has not confirmed your e-mail address yet. Confirm it there first, or take another way.",
+  OAUTH_LINK_FIRST: "There is an account with your e-mail address here already. Sign in to it, then link the other account in Settings, Security.",
+  OAUTH_TAKEN: "That account is linked to somebody else here. Sign in as them to take the link off.",
   EMAIL_TAKEN: "There is an account with this e-mail already. Sign in instead.",
   LAST_OWNER: "You are the only owner. Make someone else an owner first, then leave.",
   STALE_VERSION: "Someone changed this while you wrote. Yours is kept here; look at theirs, then save again.",
@@ -27,10 +38,10 @@ const STATUS_TEXTS = {
 /** Nothing can be saved anywhere just now; forms say so by themselves (`NotNow`). */
 export const isPrimaryAway = (error) => error.code === "PRIMARY_UNAVAILABLE";
 
-/** One or two sentences for an ApiError; anything else is a fault of ours. */
+/** One or two sentences for an ApiError, "" for what the person called off; anything else is a fault of ours. */
 export function explain(error) {
   if (!(error instanceof ApiError)) return "This did not work, and it is our fault. Load the page again.";
-  if (TEXTS[error.code]) return TEXTS[error.code];
+  if (Object.hasOwn(TEXTS, error.code)) return TEXTS[error.code];
   if (error.status === 429) return `That was a lot at once. Try again in ${Math.ceil((error.retryAfterMs ?? 5000) / 1000)} s.`;
   if (error.code.startsWith("INVITE_") && error.detail) return error.detail;
   if (error.status === 422) return error.fields[0] ? asSentence(error.fields[0].message) : error.detail;
@@ -40,6 +51,9 @@ export function explain(error) {
   const reference = error.requestId ? ` Try again; if it stays, send this to the organiser: req ${error.requestId}` : " Try again.";
   return `This did not work, and it is our fault.${reference}`;
 }
+
+/** What to say of a code that stands in the address, such as `?problem=OAUTH_FAILED`; of one we do not know, that it did not work. */
+export const explainCode = (code) => (Object.hasOwn(TEXTS, code) && TEXTS[code]) || "This did not work. Try again, or take another way.";
 
 /** The message for one field of a 422, or null. */
 export function fieldProblem(error, field) {

@@ -5,6 +5,9 @@
 
 import { createStore, useStore } from "./store.js";
 
+// What the browser gets from the server by itself: calls, files, and the ways to providers.
+const SERVERS_OWN = /^\/(api|static|auth|avatars)\//;
+
 const place = createStore({ path: location.pathname, query: location.search, moves: 0 });
 
 export const usePlace = () => useStore(place);
@@ -19,6 +22,13 @@ export function navigate(path, { replace = false } = {}) {
   if (url.pathname + url.search === location.pathname + location.search && !replace) return;
   history[replace ? "replaceState" : "pushState"](null, "", url);
   noteMove();
+}
+
+/** A path of this client out of an address that somebody else may have written: a link must not send anybody elsewhere. */
+export function ownPath(path) {
+  if (!path?.startsWith("/") || !URL.canParse(path, location.origin)) return "/";
+  const url = new URL(path, location.origin);
+  return url.origin === location.origin ? url.pathname + url.search : "/";
 }
 
 /** Begin to follow links and the browser's back button. Returns a function that stops. */
@@ -59,8 +69,8 @@ function followLink(event) {
   const link = event.target.closest?.("a[href]");
   if (!link || link.target || link.hasAttribute("download")) return;
   const url = new URL(link.href, location.href);
-  if (url.origin !== location.origin || url.pathname.startsWith("/api/") || url.pathname.startsWith("/static/")) return;
-  if (url.hash && url.pathname === location.pathname) return;
+  if (url.origin !== location.origin || SERVERS_OWN.test(url.pathname)) return;
+  if (url.hash) return; // a place on this page, or a link with a token, which only a new document takes
   event.preventDefault();
   navigate(url.pathname + url.search);
 }

@@ -8,6 +8,7 @@ let lastId = 0;
 
 /** Show a toast; `action` is `{label, run}` or nothing. One that `stays` goes when its action or its cross is pressed. */
 export function toast(text, { icon = "check", action = null, stays = false } = {}) {
+  if (!text) return; // nothing to say, such as of what the person called off
   lastId += 1;
   const { items } = toasts.get();
   const passing = items.filter((item) => !item.stays).slice(-2);

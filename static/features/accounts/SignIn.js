@@ -1,63 +1,142 @@
-import { html, useRef, useState } from "../../vendor/preact.js";
-import { navigate } from "../../lib/router.js";
-import { explain, fieldProblem } from "../../lib/problems.js";
+import { html, useEffect, useState } from "../../vendor/preact.js";
+import { explain, explainCode, fieldProblem } from "../../lib/problems.js";
+import { navigate, ownPath } from "../../lib/router.js";
 import { Button } from "../../ui/Button.js";
 import { FieldError } from "../../ui/Field.js";
 import { PasswordField, TextField } from "../../ui/TextField.js";
 import { usePaneHeading } from "../../ui/usePaneHeading.js";
 import { InviteCard, useInvite } from "../spaces/InviteCard.js";
 import { Door } from "./Door.js";
-import { signIn, wishToJoin } from "./session.js";
+import { ProviderMark } from "./ProviderMark.js";
+import { SecondFactor } from "./SecondFactor.js";
+import { signIn, signInByPasskey, wishToJoin } from "./session.js";
+import { providerLink, useWaysIn } from "./waysIn.js";
+import { canOfferPasskeys, endPasskeyQuestion, hasPasskeys, isPasskeyRefusal, passkeyProblem } from "./webauthn.js";
 
-/** Sign in. With `?invite=CODE` the invite is joined afterwards, with `?next=PATH` that page opens. */
+/** Sign in. With `?invite=CODE` the invite is joined afterwards, with `?next=PATH` that page opens; `?problem=CODE` says why a provider sent somebody back. */
 export function SignIn({ query }) {
-  const [email, setEmail] = useState("");
-  const [password, setPassword] = useState("");
-  const [busy, setBusy] = useState(false);
-  const [problem, setProblem] = useState(null);
-  const form = useRef(null);
-  const heading = usePaneHeading("Sign in");
-  const code = query.get("invite");
-  const { preview } = useInvite(code);
+  const ways = useWaysIn();
+  const invite = query.get("invite");
+  const { preview } = useInvite(invite);
+  const [proof, setProof] = useState(null); // e-mail and password that were right and need the second factor
+  const next = invite ? `/invite/${encodeURIComponent(invite)}` : ownPath(query.get("next"));
+  const arrive = () => navigate(next, { replace: true });
+  const enter = async (way) => {
+    if (invite) wishToJoin(invite);
+    await way();
+    arrive();
+  };
 
-  const submit = async (event) => {
+  const card = preview && html`<${InviteCard} preview=${preview} note="you join after signing in" />`;
+  if (proof) {
+    return html`<${SecondFactor} submit=${(totp) => enter(() => signIn({ ...proof, totp }))} startOver=${() => setProof(null)} />`;
+  }
+  if (!ways) return html`<${Door}><p class="sr" role="status">Opening</p><//>`;
+  return html`<${Ways} ways=${ways} invite=${invite} next=${next} joins=${Boolean(preview)} card=${card} enter=${enter} askCode=${setProof}
+    code=${query.get("problem")} />`;
+}
+
+function Ways({ ways, invite, next, joins, card, enter, askCode, code }) {
+  const [values, setValues] = useState({ email: "", password: "" });
+  const [busy, setBusy] = useState(null); // "password" or "passkey"
+  const [problem, setProblem] = useState(code && { text: explainCode(code) });
+  const heading = usePaneHeading("Sign in");
+  useOffer(ways.passkeys, enter, (error) => setProblem({ text: explain(error) }));
+  useEffect(() => {
+    if (code) navigate(withoutProblem(), { replace: true }); // told once
+  }, []);
+
+  const put = (field) => (text) => setValues((before) => ({ ...before, [field]: text }));
+  const show = (found, form) => {
+    setBusy(null);
+    setProblem(found);
+    if (found?.field) form?.elements[found.field].focus();
+  };
+
+  const byPassword = async (event) => {
     event.preventDefault();
-    form.current = event.currentTarget;
-    const missing = email.trim() === "" ? "e-mail" : password === "" ? "password" : null;
-    if (missing) {
-      setProblem({ text: `Enter your ${missing}.`, field: missing });
-      form.current.querySelector(missing === "e-mail" ? "[type=email]" : "[autocomplete=current-password]").focus();
-      return;
-    }
-    setBusy(true);
+    const form = event.currentTarget;
+    const given = { email: values.email.trim(), password: values.password };
+    if (!given.email) return show({ text: "Enter your e-mail.", field: "email" }, form);
+    if (!given.password) return show({ text: "Enter your password.", field: "password" }, form);
+    setBusy("password");
     setProblem(null);
     try {
-      if (code) wishToJoin(code);
-      await signIn(email.trim(), password);
-      navigate(code ? `/invite/${encodeURIComponent(code)}` : ownPath(query.get("next")), { replace: true });
+      await enter(() => signIn(given));
     } catch (error) {
-      setBusy(false);
-      setProblem({ text: explain(error), field: error.code === "BAD_CREDENTIALS" ? "password" : null, error });
-      if (error.code === "BAD_CREDENTIALS") form.current.querySelector("[autocomplete=current-password]").focus();
+      if (error.code === "TOTP_REQUIRED") return askCode(given);
+      return show(passwordProblem(error), form);
+    }
+    return undefined;
+  };
+  const byPasskey = async () => {
+    setBusy("passkey");
+    setProblem(null);
+    try {
+      await enter(signInByPasskey);
+    } catch (error) {
+      show({ text: isPasskeyRefusal(error) ? passkeyProblem(error) : explain(error) });
     }
   };
 
+  const passkeys = ways.passkeys && hasPasskeys();
+  const others = passkeys || ways.items.length > 0;
+  const isInvalid = (field) => problem?.field === field;
   return html`
-    <${Door} onSubmit=${submit}>
-      ${preview && html`<${InviteCard} preview=${preview} note="you join after signing in" />`}
+    <${Door} onSubmit=${ways.password ? byPassword : undefined}>
+      ${card}
       <h1 class="title-3xl" tabindex="-1" ref=${heading}>Sign in</h1>
-      ${problem && html`<${FieldError} text=${problem.text} role="alert" />`}
-      <${TextField} label="E-mail" type="email" name="email" autocomplete="username" autocapitalize="none" spellcheck="false"
-        value=${email} onInput=${setEmail} error=${fieldProblem(problem?.error, "email")} invalid=${problem?.field === "e-mail"} />
-      <${PasswordField} name="password" autocomplete="current-password" value=${password} onInput=${setPassword} invalid=${problem?.field === "password"} />
-      <${Button} kind="primary" wide type="submit" busy=${busy && "Signing in…"}>${preview ? "Sign in and join" : "Sign in"}<//>
-      <p class="sm ink-2">New here? <a href=${code ? `/sign-up?invite=${encodeURIComponent(code)}` : "/sign-up"}>Make an account</a></p>
+      ${!ways.password && problem?.text && html`<${Problem} problem=${problem} />`}
+      ${passkeys && html`<${Button} kind="line" wide icon="key-round" busy=${busy === "passkey" && "Waiting for your passkey…"} onClick=${byPasskey}>Use a passkey<//>`}
+      ${ways.items.map((provider) => html`
+        <a class="btn btn-line btn-wide" href=${providerLink(provider, { next, invite })}><${ProviderMark} id=${provider.id} />Continue with ${provider.name}</a>`)}
+      ${others && ways.password && html`<p class="or">or with e-mail</p>`}
+      ${ways.password ? html`
+        ${problem?.text && html`<${Problem} problem=${problem} />`}
+        <${TextField} label="E-mail" type="email" name="email" autocomplete="username webauthn" autocapitalize="none" spellcheck="false"
+          value=${values.email} onInput=${put("email")} error=${fieldProblem(problem?.error, "email")} invalid=${isInvalid("email")} />
+        <${PasswordField} name="password" autocomplete="current-password" maxlength="256" value=${values.password} onInput=${put("password")} invalid=${isInvalid("password")} />
+        <${Button} kind="primary" wide type="submit" busy=${busy === "password" && "Signing in…"}>${joins ? "Sign in and join" : "Sign in"}<//>`
+    : !others && html`<p class="ink-2">Signing in by password is switched off here, and this browser cannot use the other ways. Ask the operator of this place.</p>`}
+      <p class="sm ink-2 row row-wrap door-ways">
+        ${ways.password && html`<a href="/forgot">Forgot the password?</a>`}
+        <span>New here? <a href=${invite ? `/sign-up?invite=${encodeURIComponent(invite)}` : "/sign-up"}>Make an account</a></span>
+      </p>
     <//>`;
 }
 
-/** Only paths of this client: a link must not send anybody elsewhere. */
-function ownPath(path) {
-  if (!path?.startsWith("/") || !URL.canParse(path, location.origin)) return "/";
-  const url = new URL(path, location.origin);
-  return url.origin === location.origin ? url.pathname + url.search : "/";
+function Problem({ problem }) {
+  const words = problem.error?.code === "BAD_CREDENTIALS" ? html`E-mail and password do not match. Check both, or <a href="/forgot">set a new password</a>.` : problem.text;
+  return html`<${FieldError} text=${words} role="alert" />`;
+}
+
+/** Offer passkeys in the e-mail field itself, where the browser can, for as long as the page is here. */
+function useOffer(isOpen, enter, onRefused) {
+  useEffect(() => {
+    let current = true;
+    const offer = async () => {
+      if (!isOpen || !(await canOfferPasskeys()) || !current) return;
+      try {
+        await enter(() => signInByPasskey({ isOffer: true }));
+      } catch (error) {
+        if (current && error.code === "PASSKEY_INVALID") onRefused(error); // nobody asked for the rest
+      }
+    };
+    offer();
+    return () => {
+      current = false;
+      endPasskeyQuestion();
+    };
+  }, [isOpen]);
+}
+
+function passwordProblem(error) {
+  if (error.code === "BAD_CREDENTIALS") return { text: explain(error), field: "password", error };
+  return { text: fieldProblem(error, "email") ? "Check the e-mail address." : explain(error), error };
+}
+
+function withoutProblem() {
+  const url = new URL(location.href);
+  url.searchParams.delete("problem");
+  return url.pathname + url.search;
 }

@@ -2,23 +2,54 @@ import { html, useState } from "../../vendor/preact.js";
 import { navigate } from "../../lib/router.js";
 import { explain, fieldProblem } from "../../lib/problems.js";
 import { Button } from "../../ui/Button.js";
+import { Empty } from "../../ui/Empty.js";
 import { FieldError } from "../../ui/Field.js";
-import { PasswordField, TextField } from "../../ui/TextField.js";
+import { TextField } from "../../ui/TextField.js";
 import { usePaneHeading } from "../../ui/usePaneHeading.js";
 import { InviteCard, useInvite } from "../spaces/InviteCard.js";
+import { InviteLinkField } from "../spaces/InviteLinkField.js";
 import { Door } from "./Door.js";
+import { NewPasswordField, newPasswordProblem } from "./NewPasswordField.js";
+import { ProviderMark } from "./ProviderMark.js";
 import { signUp } from "./session.js";
+import { providerLink, useWaysIn } from "./waysIn.js";
 
-const SHORTEST_PASSWORD = 8;
+const CLOSED = {
+  invite: ["Here you come in by invite", "Ask the person who told you about this place for a link. Have you got one? Then paste it here."],
+  closed: ["No new accounts here", "This place makes no accounts by itself. Its operator can make one for you."],
+};
 
-/** Make an account; with an invite it is joined in the same step. */
+/** Make an account, where that is open or an invite is at hand; else say how one comes in. */
 export function SignUp({ query }) {
+  const ways = useWaysIn();
+  const [settingUp, setSettingUp] = useState(false);
+  const code = query.get("invite");
+  if (!ways) return html`<${Door}><p class="sr" role="status">Opening</p><//>`;
+  const isOpen = ways.sign_up === "open" || (ways.sign_up === "invite" && code);
+  if (!isOpen && !settingUp) return html`<${Closed} mode=${ways.sign_up} setUp=${() => setSettingUp(true)} />`;
+  return html`<${Form} ways=${ways} code=${code} settingUp=${settingUp} />`;
+}
+
+function Closed({ mode, setUp }) {
+  const [title, text] = CLOSED[mode];
+  const heading = usePaneHeading(title);
+  return html`
+    <${Door}>
+      <${Empty} drawing="gate" heading="h1" headingRef=${heading} title=${title}>${text}<//>
+      ${mode === "invite" && html`<${InviteLinkField} />`}
+      <p class="sm ink-2 row row-wrap door-ways">
+        <span>Already here? <a href="/sign-in">Sign in</a></span>
+        <button class="as-link" type="button" onClick=${setUp}>I set this place up</button>
+      </p>
+    <//>`;
+}
+
+function Form({ ways, code, settingUp }) {
   const [values, setValues] = useState({ name: "", email: "", password: "", setupCode: "" });
-  const [needsSetupCode, setNeedsSetupCode] = useState(false);
+  const [needsSetupCode, setNeedsSetupCode] = useState(settingUp);
   const [busy, setBusy] = useState(false);
   const [problems, setProblems] = useState({});
   const heading = usePaneHeading("Make your account");
-  const code = query.get("invite");
   const { preview } = useInvite(code);
 
   const put = (field) => (text) => {
@@ -50,17 +81,20 @@ export function SignUp({ query }) {
   };
 
   const joining = preview?.space.name;
+  const next = code ? `/invite/${encodeURIComponent(code)}` : "/";
   return html`
     <${Door} onSubmit=${submit}>
       ${preview && html`<${InviteCard} preview=${preview} note="your account is made first" />`}
       <h1 class="title-3xl" tabindex="-1" ref=${heading}>Make your account</h1>
+      ${ways.items.map((provider) => html`
+        <a class="btn btn-line btn-wide" href=${providerLink(provider, { next, invite: code })}><${ProviderMark} id=${provider.id} />Continue with ${provider.name}</a>`)}
+      ${ways.items.length > 0 && html`<p class="or">or with e-mail</p>`}
       ${problems.form && html`<${FieldError} text=${problems.form} role="alert" />`}
       <${TextField} label="Your name" name="name" autocomplete="name" maxlength="80" value=${values.name} onInput=${put("name")}
-        error=${problems.name} hint="What members see." />
+        error=${problems.name} hint="What members see. You can change it at any time." />
       <${TextField} label="E-mail" type="email" name="email" autocomplete="email" autocapitalize="none" spellcheck="false"
         value=${values.email} onInput=${put("email")} error=${problems.email} />
-      <${PasswordField} name="password" autocomplete="new-password" value=${values.password} onInput=${put("password")} error=${problems.password}
-        hint=${`${SHORTEST_PASSWORD} characters or more. A sentence you remember is fine; symbols are not needed.`} />
+      <${NewPasswordField} value=${values.password} onInput=${put("password")} own=${[values.name, values.email]} error=${problems.password} />
       ${needsSetupCode && html`<${TextField} label="Set-up code" name="setupCode" autocomplete="off" spellcheck="false"
         value=${values.setupCode} onInput=${put("setupCode")} error=${problems.setupCode}
         hint="The server printed it when it started. It proves that the first account is its operator's." />`}
@@ -74,20 +108,24 @@ export function SignUp({ query }) {
 function check({ name, email, password }) {
   const found = {};
   if (!name.trim()) found.name = "Enter the name that members should see.";
-  const address = email.trim();
-  if (!address.includes("@")) found.email = "Enter your e-mail address. It has an @ in it.";
-  else if (!/^[^\s@]+@[^\s@]+\.[^\s@.]+$/.test(address)) {
-    found.email = `The address ends after “${address.split("@").pop()}”. Add the part after the dot, such as .org.`;
-  }
-  if ([...password].length < SHORTEST_PASSWORD) {
-    found.password = password ? `${SHORTEST_PASSWORD - [...password].length} more characters, please.` : "Choose a password.";
-  }
+  const wrong = emailProblem(email.trim());
+  if (wrong) found.email = wrong;
+  const missing = newPasswordProblem(password);
+  if (missing) found.password = missing;
   return found;
+}
+
+/** What is wrong with an e-mail address before anybody is asked, or null. */
+export function emailProblem(address) {
+  if (!address.includes("@")) return "Enter your e-mail address. It has an @ in it.";
+  if (/^[^\s@]+@[^\s@]+\.[^\s@.]+$/.test(address)) return null;
+  return `The address ends after “${address.split("@").pop()}”. Add the part after the dot, such as .org.`;
 }
 
 function problemsOf(error) {
   if (error.code === "SETUP_CODE_REQUIRED") return { setupCode: "Enter the set-up code that the server printed at start." };
   if (error.code === "EMAIL_TAKEN") return { email: explain(error) };
+  if (error.code === "PASSWORD_WEAK") return { password: explain(error) };
   const found = {};
   for (const field of ["name", "email", "password"]) {
     const text = fieldProblem(error, field);

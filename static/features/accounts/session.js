@@ -3,6 +3,7 @@
 import { api, onUnauthenticated, speakFor } from "../../lib/api.js";
 import { navigate } from "../../lib/router.js";
 import { createStore } from "../../lib/store.js";
+import { askForPasskey } from "./webauthn.js";
 
 /** `status` is "unknown" (asking), "in", "out" or "error" (the server does not answer). */
 export const session = createStore({ status: "unknown", user: null, error: null });
@@ -21,10 +22,19 @@ export async function loadSession() {
   }
 }
 
-export async function signIn(email, password) {
-  const { user } = await api.post("/auth/sign-in", { email, password }, { key: null, quiet401: true, as: null });
-  session.set({ status: "in", user, error: null });
-  tellTabs();
+// Nobody is signed in yet, or the wrong one: who asks does not matter, and a no is an answer.
+const AS_ANYBODY = { key: null, quiet401: true, as: null };
+
+/** Sign in by `{email, password}` or by the token of a `{link}`; `totp` is the second factor, once it was asked for. */
+export async function signIn(proof) {
+  enter(await api.post("/auth/sign-in", proof, AS_ANYBODY));
+}
+
+/** Sign in by a passkey. `isOffer` waits quietly until somebody picks one in the e-mail field. */
+export async function signInByPasskey({ isOffer = false } = {}) {
+  const { options, ceremony } = await api.post("/auth/passkeys/sign-in/options", {}, AS_ANYBODY);
+  const credential = await askForPasskey(options, { isOffer });
+  enter(await api.post("/auth/passkeys/sign-in", { ceremony, credential }, AS_ANYBODY));
 }
 
 /** Make an account. `invite` lets in where sign-up is closed; `setupCode` makes the first account the operator. */
@@ -32,16 +42,27 @@ export async function signUp({ name, email, password, invite, setupCode }) {
   const body = { name, email, password };
   if (invite) body.invite = invite;
   if (setupCode) body.setup_code = setupCode;
-  const { user } = await api.post("/auth/sign-up", body, { key: null, quiet401: true, as: null });
+  enter(await api.post("/auth/sign-up", body, AS_ANYBODY));
+}
+
+function enter({ user }) {
   session.set({ status: "in", user, error: null });
+  tellTabs();
+}
+
+/** The person as they are now, after they changed something about themselves. */
+export const noteMe = (changes) => session.set({ user: { ...me(), ...changes } });
+
+/** This browser's session has ended by what was just done. */
+export function noteSignedOut() {
+  session.set({ status: "out", user: null });
   tellTabs();
 }
 
 export async function signOut() {
   await api.post("/auth/sign-out", {}, { key: null, quiet401: true });
   navigate("/sign-in");
-  session.set({ status: "out", user: null });
-  tellTabs();
+  noteSignedOut();
 }
 
 // The tabs of a browser share one cookie: each asks anew when another one changed it.
