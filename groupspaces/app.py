@@ -22,7 +22,7 @@ from groupspaces.db.peers import PeerClient
 from groupspaces.db.status import Round
 from groupspaces.features.accounts import api as accounts
 from groupspaces.features.accounts import events as account_events
-from groupspaces.features.accounts import factor_api, passkeys_api
+from groupspaces.features.accounts import factor_api, passkeys_api, tokens_api
 from groupspaces.features.accounts.ceremonies import Ceremonies
 from groupspaces.features.accounts.credentials import StoredCredentials
 from groupspaces.features.accounts.letters import Letters
@@ -81,6 +81,7 @@ FEATURES = (
     accounts,
     factor_api,
     passkeys_api,
+    tokens_api,
     spaces,
     chat,
     stream,

@@ -14,7 +14,7 @@ import httpx2
 
 from groupspaces.app import operations
 from groupspaces.features.accounts import api as accounts
-from groupspaces.features.accounts import factor_api, passkeys_api
+from groupspaces.features.accounts import factor_api, passkeys_api, tokens_api
 from groupspaces.features.chat import api as chat
 from groupspaces.features.spaces import api as spaces
 from groupspaces.web.operations import Operation
@@ -24,6 +24,7 @@ OURS = (
     *accounts.OPERATIONS,
     *factor_api.OPERATIONS,
     *passkeys_api.OPERATIONS,
+    *tokens_api.OPERATIONS,
     *spaces.OPERATIONS,
     *chat.OPERATIONS,
 )
@@ -39,6 +40,7 @@ BODIES: dict[str, Any] = {
     "POST /api/auth/passkeys": {"ceremony": "made up", "credential": {}, "name": "Key"},
     "PATCH /api/auth/passkeys/{passkey_id}": {"name": "Key"},
     "POST /api/auth/passkeys/sign-in": {"ceremony": "made up", "credential": {}},
+    "POST /api/tokens": {"name": "Robot", "scopes": ["read"]},
     "PATCH /api/users/me": {"bio": "x"},
     "POST /api/spaces": {"name": "Another"},
     "PATCH /api/spaces/{space_id}": {"description": "x"},
