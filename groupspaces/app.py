@@ -47,7 +47,8 @@ from groupspaces.live import Hub
 from groupspaces.logging_context import log
 from groupspaces.mail import Mailer
 from groupspaces.ops import api as ops
-from groupspaces.ops import doorbell_api, fleet_api, jobs_api, metrics, replication_api, store
+from groupspaces.ops import audit_api, doorbell_api, fleet_api, jobs_api, metrics, replication_api, store
+from groupspaces.ops.audit_seals import AuditSeals
 from groupspaces.ops.conditions import Conditions
 from groupspaces.ops.health import Lifecycle
 from groupspaces.ops.instances import Fleet
@@ -88,6 +89,7 @@ FEATURES = (
     ops,
     doorbell_api,
     fleet_api,
+    audit_api,
     jobs_api,
     replication_api,
     metrics,
@@ -146,6 +148,7 @@ class Application:
             open_streams=lambda: self._activity.open_streams(self._hub.open_streams),
         )
         signer = Signer(keys)
+        seals = AuditSeals(db, self._fleet.write_as_leader, signer, conditions)
         self._peer_client = PeerClient()
         self._doorbell = Doorbell(
             db,
@@ -187,7 +190,9 @@ class Application:
             leader_silent_s=crew.leader_silent_s,
         )
         self._scheduler = Scheduler(
-            job_table(db, settings, self._fleet, watch, self._pace, on_sync_due=self._history.scheduled),
+            job_table(
+                db, settings, self._fleet, watch, self._pace, seals, on_sync_due=self._history.scheduled
+            ),
             JobHistory(self._store),
             conditions,
             clock,
@@ -232,6 +237,7 @@ class Application:
                 ReplicationHistory: self._history,
                 Watch: watch,
                 JobControl: self._scheduler,
+                AuditSeals: seals,
             },
         )
         client = ClientRoute(static_dir(), settings)

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from groupspaces.db.database import Database
 from groupspaces.db.retention import trim
-from groupspaces.errors import Unavailable
+from groupspaces.errors import Conflict, Unavailable
+from groupspaces.ops.audit_seals import AuditSeals
 from groupspaces.ops.instances import Fleet
 from groupspaces.ops.sync_pace import SyncPace
 from groupspaces.ops.watch import Watch
@@ -16,6 +17,8 @@ from scheduler.schedules import Every
 
 _RETENTION_INTERVAL_S = 3600.0
 _WATCH_INTERVAL_S = 2.0
+_SEAL_INTERVAL_S = 60.0
+_CHECK_INTERVAL_S, _CHECK_DELAY_S = 86_400.0, 600.0
 
 
 def job_table(
@@ -24,6 +27,7 @@ def job_table(
     fleet: Fleet,
     watch: Watch,
     pace: SyncPace,
+    seals: AuditSeals,
     *,
     on_sync_due: Callable[[], None],
 ) -> tuple[Job, ...]:
@@ -45,6 +49,18 @@ def job_table(
     async def retention() -> None:
         await trim(fleet.write_as_leader, retention_days=settings.changes.retention_days)
 
+    async def audit_seal() -> str:
+        try:
+            sealed = await seals.seal()
+        except Conflict as error:
+            raise Skipped(error.detail) from error
+        if sealed is None:
+            raise Skipped("Nothing was done since.")
+        return sealed
+
+    async def audit_check() -> str | None:
+        return await seals.forget(settings.audit.retention_days)
+
     jobs = [
         Job(
             "retention",
@@ -54,7 +70,26 @@ def job_table(
             scope="leader",
             first_delay_s=60.0,
             interval_range_s=(60.0, 604_800.0),
-        )
+        ),
+        Job(
+            "audit_seal",
+            "Seal what the audit record was told of",
+            audit_seal,
+            Every(_SEAL_INTERVAL_S),
+            scope="leader",
+            first_delay_s=_SEAL_INTERVAL_S,
+            shares_rows=True,
+            interval_range_s=(10.0, 3_600.0),
+        ),
+        Job(
+            "audit_check",
+            "Check the seals of the audit record, and forget what is older than audit.retention_days",
+            audit_check,
+            Every(_CHECK_INTERVAL_S),
+            scope="leader",
+            first_delay_s=_CHECK_DELAY_S,
+            interval_range_s=(600.0, 604_800.0),
+        ),
     ]
     if db.mode == "replica":
         jobs += [

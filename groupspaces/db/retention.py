@@ -1,7 +1,7 @@
 """What is forgotten.
 
-Old rows of the change feed, Idempotency-Keys past their 24 hours, instances not heard of for 30 days, and what operators
-did over a year ago.
+Old rows of the change feed, Idempotency-Keys past their 24 hours, and instances not heard of for 30 days. The audit record sees to
+itself (`ops/audit_seals.py`).
 """
 
 from __future__ import annotations
@@ -20,9 +20,6 @@ _TRIM_FEED_SQL = f"""DELETE FROM change WHERE seq IN (
 ) AND seq < (SELECT max(seq) FROM change)"""
 # The few rows of a fleet are all looked at.
 _TRIM_FLEET_SQL = f"DELETE FROM instance WHERE seen_at_ms < {NOW_MS} - {30 * DAY_MS}"
-_TRIM_AUDIT_SQL = f"""DELETE FROM audit WHERE id IN (
-  SELECT id FROM (SELECT id, at_ms FROM audit ORDER BY id LIMIT {_ROWS_AT_ONCE}) WHERE at_ms < {NOW_MS} - {365 * DAY_MS}
-)"""
 _TRIM_KEYS_SQL = f"""DELETE FROM idempotency WHERE (user_id, key) IN (
   SELECT user_id, key FROM idempotency WHERE at_ms < {NOW_MS} - {DAY_MS} LIMIT {_ROWS_AT_ONCE}
 )"""
@@ -30,5 +27,5 @@ _TRIM_KEYS_SQL = f"""DELETE FROM idempotency WHERE (user_id, key) IN (
 
 async def trim(write: Write, *, retention_days: int) -> None:
     """Delete what is older than its time, a bounded piece a call. Idempotent; raises what `write` raises."""
-    others = map(Statement, (_TRIM_KEYS_SQL, _TRIM_FLEET_SQL, _TRIM_AUDIT_SQL))
+    others = map(Statement, (_TRIM_KEYS_SQL, _TRIM_FLEET_SQL))
     await write(Batch([Statement(_TRIM_FEED_SQL, (retention_days * DAY_MS,)), *others]))

@@ -1,83 +1,150 @@
-"""What operators did: a log of its own, written in the same batch as what they did.
+"""The audit record, as operators read it: who did what to whom, from where.
 
-Owns the table `audit`, and the requirement that the actor is an operator *at the primary* when the batch commits: a replica's
-yes authorises nothing. An actor of null is somebody at the machine's own command line.
+Owns how entries are found and shown, the last line of what operators do themselves (`audited`), and the requirement that
+such an actor is an operator *at the primary* when the batch commits: a replica's yes authorises nothing. Entries are written by
+`web/origin.py`, in the batch of the act; `audit_seals.py` makes it show when one is changed later. An actor of null is nobody
+signed in, or somebody at the machine's own command line.
 """
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
 import orjson
 
-from groupspaces.db.batch import Read, Statement
-from groupspaces.db.changes import NOBODY, NOW_MS, record
+from groupspaces.db.batch import Read, Statement, Value
+from groupspaces.db.changes import NOBODY, record
+from groupspaces.db.database import Database
 from groupspaces.errors import Forbidden
-from groupspaces.identity import Identity
 from groupspaces.times import rfc3339
 from groupspaces.web.context import Context
 
-_INSERT_SQL = f"""INSERT INTO audit (at_ms, actor_id, instance_id, action, subject, data)
-VALUES ({NOW_MS}, ?, ?, ?, ?, ?)"""
 _OPERATOR_SQL = "SELECT 1 FROM user WHERE id = ? AND is_operator = 1 AND suspended_at_ms IS NULL"
-_PAGE_SQL = """SELECT audit.id, audit.at_ms, audit.actor_id, user.name, audit.instance_id, audit.action,
-  audit.subject, audit.data
+_PAGE_SQL = """SELECT audit.id, audit.at_ms, audit.actor_id, user.name, audit.address, audit.instance_id, audit.action,
+  audit.subject, audit.space_id, audit.data
 FROM audit LEFT JOIN user ON user.id = audit.actor_id
-WHERE audit.id < ? ORDER BY audit.id DESC LIMIT ?"""
+WHERE {conditions} ORDER BY audit.id DESC LIMIT ?"""
+
+# What only few entries fit may be looked for through all of them: off the loop, and not for ever.
+_FILTER_DEADLINE_S = 5.0
+_EXPORTED_AT_ONCE = 1_000
 
 
 class Actor(msgspec.Struct, frozen=True):
-    """Who did it."""
+    """Who did it, by the name they have now."""
 
     id: int
     name: str
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One thing an operator did; `actor` is null for the command line, `data` is what was asked for."""
+    """One thing that was done to `subject` (`user:5`). `address` is where the call came from, "" for the command line."""
 
     id: int
     at: str
     actor: Actor | None
+    address: str
     instance: str
     action: str
     subject: str
+    space_id: int | None
     data: dict[str, Any]
+
+
+class Filter(msgspec.Struct, frozen=True):
+    """Which entries are wanted; None leaves a fact open. `since_ms` belongs to what is wanted, `until_ms` does not."""
+
+    action: str | None = None
+    actor_id: int | None = None
+    subject: str | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
+
+    def statement(self, before_id: int, limit: int) -> Statement:
+        """Return the query for one page. Actors and actions have an index; the rest is looked for among the newest first."""
+        given: list[tuple[str, Value]] = [
+            ("audit.actor_id = ?", self.actor_id),
+            ("audit.action = ?", self.action),
+            ("audit.subject = ?", self.subject),
+            ("audit.at_ms >= ?", self.since_ms),
+            ("audit.at_ms < ?", self.until_ms),
+        ]
+        used = [("audit.id < ?", before_id), *((sql, value) for sql, value in given if value is not None)]
+        conditions = " AND ".join(sql for sql, _ in used)
+        return Statement(_PAGE_SQL.format(conditions=conditions), [*(value for _, value in used), limit])
+
+
+EVERYTHING = Filter()
 
 
 def audited(action: str, subject: str, data: dict[str, Any], ctx: Context) -> list[Statement]:
     """Return the statements that log an operator's action: for the end of the batch that does it.
 
-    The last one records `audit.added` in the feed, so that the entry is seen wherever the write's bookmark is. `data` holds no
-    secrets and no texts of people.
+    The change `audit.added` in the feed has the entry seen wherever the write's bookmark is. `data` holds no secrets and no
+    texts of people.
     """
-    actor_id = _actor_id(ctx)
-    params = (actor_id, ctx.part(Identity).id, action, subject, orjson.dumps(data).decode())
-    added = record("audit.added", actor_id=actor_id, audience=NOBODY, data={"action": action})
-    return [Statement(_INSERT_SQL, params), added]
+    added = record("audit.added", actor_id=ctx.origin.actor_id, audience=NOBODY, data={"action": action})
+    return [added, ctx.origin.audit(action, subject, data=data)]
 
 
 def operator_stands(ctx: Context) -> list[Statement]:
     """Return what such a batch `requires`: that the actor is an operator at the primary, and not suspended."""
-    actor_id = _actor_id(ctx)
+    actor_id = ctx.origin.actor_id
     if actor_id is None:
         return []
     refused = Forbidden("Only operators of this deployment may do this.", code="OPERATOR_ONLY")
     return [Statement(_OPERATOR_SQL, (actor_id,), refused=refused)]
 
 
-async def page(read: Read, *, before_id: int, limit: int) -> list[Entry]:
-    """List what was done, newest first, what is older than `before_id`."""
-    return [_entry(*row) for row in await read(_PAGE_SQL, (before_id, limit))]
+async def page(db: Database, wanted: Filter, *, before_id: int, limit: int) -> list[Entry]:
+    """List what was done, newest first, what is older than `before_id`. One read; with a filter off the loop.
+
+    Raises Unavailable (`READ_TOO_LONG`) when a filter finds too little in too much.
+    """
+    return await _found(db.read if wanted == EVERYTHING else _slowly(db), wanted, before_id, limit)
 
 
-def _actor_id(ctx: Context) -> int | None:
-    return None if ctx.principal is None else ctx.principal.user_id
+async def pages(db: Database, wanted: Filter, *, before_id: int) -> AsyncIterator[list[Entry]]:
+    """Yield everything, newest first, in pages that each cost a read off the loop."""
+    while found := await _found(_slowly(db), wanted, before_id, _EXPORTED_AT_ONCE):
+        yield found
+        if len(found) < _EXPORTED_AT_ONCE:
+            return
+        before_id = found[-1].id
+
+
+async def _found(read: Read, wanted: Filter, before_id: int, limit: int) -> list[Entry]:
+    query = wanted.statement(before_id, limit)
+    return [_entry(*row) for row in await read(query.sql, query.params)]
+
+
+def _slowly(db: Database) -> Read:
+    return lambda sql, params: db.read_slow(sql, params, deadline_s=_FILTER_DEADLINE_S)
 
 
 def _entry(
-    entry_id: Any, at_ms: Any, actor_id: Any, name: Any, instance: Any, action: Any, subject: Any, data: Any
+    entry_id: Any,
+    at_ms: Any,
+    actor_id: Any,
+    name: Any,
+    address: Any,
+    instance: Any,
+    action: Any,
+    subject: Any,
+    space_id: Any,
+    data: Any,
 ) -> Entry:
     actor = None if actor_id is None else Actor(actor_id, name or "")
-    return Entry(entry_id, rfc3339(at_ms), actor, instance, action, subject, orjson.loads(data))
+    return Entry(
+        entry_id,
+        rfc3339(at_ms),
+        actor,
+        address,
+        instance,
+        action,
+        subject,
+        space_id,
+        orjson.loads(data),
+    )

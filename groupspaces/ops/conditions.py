@@ -28,6 +28,7 @@ TITLES = {
     "instance_id_taken": "Another server uses this instance's id: give each its own instance.id and data folder.",
     "clock_skew": "This machine's clock differs from the primary's.",
     "worker_silent": "The process of this instance that keeps its data equal to the primary's and runs its jobs does not answer.",
+    "audit_broken": "Somebody has changed the audit record: check it with `groupspaces audit verify`.",
     "peer_silent": "An instance of the fleet has not been heard of.",
 }
 _LIMIT = 200

@@ -1,20 +1,16 @@
-"""The operations of the fleet: which instances there are, and what operators did."""
+"""The operation of the fleet: which instances there are."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
-from msgspec import Meta
 
-from groupspaces.ops import audit
-from groupspaces.ops.audit import Entry
 from groupspaces.ops.conditions import Conditions
 from groupspaces.ops.fleet_view import Instance
 from groupspaces.ops.instances import Fleet
 from groupspaces.ops.watch import Watch
 from groupspaces.web.context import Context
-from groupspaces.web.decoding import MAX_ID
 from groupspaces.web.operations import OPERATOR, operation
 
 
@@ -28,18 +24,6 @@ class InstanceList(msgspec.Struct, frozen=True):
     primary: Literal["reachable", "unreachable"]
     primary_away_ms: int | None
     next: None = None
-
-
-class AuditQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    limit: Annotated[int, Meta(ge=1, le=200)] = 50
-    cursor: Annotated[int, Meta(ge=1, le=MAX_ID)] | None = None
-
-
-class AuditList(msgspec.Struct, frozen=True):
-    """`next` is the cursor of the page after this one."""
-
-    items: list[Entry]
-    next: int | None
 
 
 @operation(
@@ -59,22 +43,6 @@ async def instances(ctx: Context) -> InstanceList:
     return InstanceList(items, "reachable" if away_ms is None else "unreachable", away_ms)
 
 
-@operation(
-    "GET",
-    "/api/ops/audit",
-    access=OPERATOR,
-    summary="What operators did, newest first",
-    tag="operations",
-    query=AuditQuery,
-    returns=AuditList,
-)
-async def audit_log(ctx: Context, query: AuditQuery) -> AuditList:
-    """Answer one page."""
-    found = await audit.page(ctx.read, before_id=query.cursor or MAX_ID, limit=query.limit + 1)
-    items = found[: query.limit]
-    return AuditList(items, items[-1].id if len(found) > query.limit else None)
-
-
 def _primary_away_ms(ctx: Context) -> int | None:
     ctx.part(Watch).look()
     for condition in ctx.part(Conditions).active():
@@ -83,4 +51,4 @@ def _primary_away_ms(ctx: Context) -> int | None:
     return None
 
 
-OPERATIONS = (instances, audit_log)
+OPERATIONS = (instances,)
