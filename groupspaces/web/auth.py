@@ -39,7 +39,8 @@ class Authenticator:
         self._db: Database = services.db
         self._clock: Clock = services.clock
         self._activity = services.activity
-        self._verified: dict[bytes, Principal] = {}
+        self._sessions: dict[bytes, Principal] = {}
+        self._tokens: dict[bytes, Principal] = {}
         self._forgotten = 0
         services.db.subscribe(self._on_changes)
 
@@ -48,31 +49,28 @@ class Authenticator:
 
         A remembered credential costs under 1 µs, a new one a signature and one local read. Looks again on a fresher state
         before it answers None to a genuine one; where that is not to be had and somebody is `needed`, raises Unavailable
-        (`REPLICA_BEHIND`): a session younger than our state may well exist, and None would sign its holder out.
+        (`REPLICA_BEHIND`): what is younger than our state may well exist, and None would sign its holder out.
         """
         authorization = headers.get(b"authorization")
-        value = b"" if authorization is None else bearer_value(authorization)
-        is_token = bool(value)
-        if not is_token:
-            cookie_header = headers.get(b"cookie")
-            if cookie_header is None:
-                return None
-            value = session_value(cookie_header)
-        principal = self._verified.get(value)
+        value = None if authorization is None else bearer_value(authorization)
+        if value is not None:
+            known, verify = self._tokens, self._verify_token
+        elif (cookie_header := headers.get(b"cookie")) is not None:
+            value, known, verify = session_value(cookie_header), self._sessions, self._verify_session
+        else:
+            return None
+        principal = known.get(value)
         if principal is None:
-            if is_token:
-                principal = await self._verify_token(value)
-            else:
-                principal = await self._verify(value, needed) if value else None
+            principal = await verify(value, needed)
         elif principal.expires_at_ms <= self._clock.now_ms():
-            del self._verified[value]
+            del known[value]
             principal = None
         if principal is not None:
             self._activity.seen(self._clock.monotonic_s())
         return principal
 
-    async def _verify(self, value: bytes, needed: bool) -> Principal | None:
-        session = self._cookies.open(value)
+    async def _verify_session(self, value: bytes, needed: bool) -> Principal | None:
+        session = self._cookies.open(value) if value else None
         if session is None:
             return None
         token_hash = hash_token(session.token)
@@ -86,20 +84,16 @@ class Authenticator:
                 if found is None:
                     self._second_look.was_vain(name)
             elif needed and self._is_younger_than_we_are(session):
-                raise Unavailable(
-                    "This instance has not heard of your session yet. Try again shortly.",
-                    code="REPLICA_BEHIND",
-                    retry_after_s=2,
-                )
+                raise _not_heard_of("session")
         if found is None:
             return None
         principal = msgspec.structs.replace(found, seq=session.seq)
-        self._remember(value, principal, forgotten)
+        self._remember(self._sessions, value, principal, forgotten)
         return principal
 
-    async def _verify_token(self, value: bytes) -> Principal | None:
+    async def _verify_token(self, value: bytes, needed: bool) -> Principal | None:
         token = value.decode("latin-1")
-        if not is_well_formed(token):
+        if len(token) > TOKEN_MAX_CHARS or not is_well_formed(token):
             return None
         token_hash = hash_token(token)
         forgotten = self._forgotten
@@ -109,28 +103,37 @@ class Authenticator:
             if await self._second_look.catch_up(name):
                 forgotten = self._forgotten
                 found = await self._credentials.api_token(token_hash)
-            if found is None:
-                self._second_look.was_vain(name)
-                return None
-        self._remember(value, found, forgotten)
+                if found is None:
+                    self._second_look.was_vain(name)
+            elif needed and self._is_out_of_touch():
+                raise _not_heard_of("API token")
+        if found is not None:
+            self._remember(self._tokens, value, found, forgotten)
         return found
 
-    def _remember(self, value: bytes, principal: Principal, forgotten: int) -> None:
+    def _remember(
+        self, known: dict[bytes, Principal], value: bytes, principal: Principal, forgotten: int
+    ) -> None:
         """Remember only what no change may have overtaken while it was read: `forgotten` is the count from before."""
         if forgotten != self._forgotten:
             return
-        if len(self._verified) >= _MAX_REMEMBERED:
-            del self._verified[next(iter(self._verified))]
-        self._verified[value] = principal
+        if len(known) >= _MAX_REMEMBERED:
+            del known[next(iter(known))]
+        known[value] = principal
 
     def _is_younger_than_we_are(self, session: SessionToken) -> bool:
         return self._db.mode == "replica" and session.seq > self._db.status().seq
+
+    def _is_out_of_touch(self) -> bool:
+        """Tell whether nobody can be asked about a token: unlike a session's cookie it does not say how young it is."""
+        return self._db.mode == "replica" and self._db.status().primary == "unreachable"
 
     def _on_changes(self, changes: Sequence[Change]) -> None:
         """Forget everybody when a session ended or a person changed: rare, and cheap to learn again."""
         if any(_touches_principals(change.kind) for change in changes):
             self._forgotten += 1
-            self._verified.clear()
+            self._sessions.clear()
+            self._tokens.clear()
 
 
 class SameOrigin:
@@ -145,7 +148,7 @@ class SameOrigin:
 
         So does whoever brings a token: no browser adds one by itself.
         """
-        if bearer_value(headers.get(b"authorization", b"")):
+        if bearer_value(headers.get(b"authorization", b"")) is not None:
             return
         fetch_site = headers.get(b"sec-fetch-site")
         if fetch_site is not None:
@@ -169,16 +172,23 @@ def _touches_principals(kind: str) -> bool:
     )
 
 
-def bearer_value(authorization: bytes) -> bytes:
-    """Return the token of an `Authorization: Bearer` header (RFC 6750), empty for anything else."""
+def bearer_value(authorization: bytes) -> bytes | None:
+    """Return what an `Authorization: Bearer` header brings (RFC 6750), whatever it is; None for another scheme."""
     scheme, _, value = authorization.partition(b" ")
-    value = value.strip()
-    return value if scheme.lower() == b"bearer" and len(value) <= TOKEN_MAX_CHARS else b""
+    return value.strip() if scheme.lower() == b"bearer" else None
 
 
 def _origin(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}".lower()
+
+
+def _not_heard_of(what: str) -> Unavailable:
+    return Unavailable(
+        f"This instance has not heard of your {what} yet. Try again shortly.",
+        code="REPLICA_BEHIND",
+        retry_after_s=2,
+    )
 
 
 def _cross_origin() -> Forbidden:

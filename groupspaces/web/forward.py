@@ -41,7 +41,15 @@ _ID = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
 
 # What travels along, signed, and what comes back.
 _GOES = ("content-type", "content-encoding", "if-match", "idempotency-key", "gs-bookmark", "gs-max-stale")
-_COMES = ("content-type", "content-disposition", "gs-feed-seq", "gs-as-of", "gs-bookmark", "retry-after")
+_COMES = (
+    "content-type",
+    "content-disposition",
+    "gs-feed-seq",
+    "gs-as-of",
+    "gs-bookmark",
+    "retry-after",
+    "www-authenticate",
+)
 
 _RESTARTED, _OTHER = "INSTANCE_RESTARTED", "INSTANCE_OTHER"
 

@@ -14,6 +14,7 @@ import msgspec
 from groupspaces import __version__
 
 from .context import Context
+from .cookies import SESSION_COOKIE
 from .decoding import MAX_ID, path_parameter_is_id
 from .dispatch import PAGE
 from .docs import docs_page
@@ -23,6 +24,8 @@ from .problems import Problem
 
 _REF = "#/components/schemas/{name}"
 _JSON = "application/json"
+_FORM = "multipart/form-data"
+_FILE = {"type": "string", "contentMediaType": "application/octet-stream"}
 _PROBLEM = "application/problem+json"
 
 _TEXT_PATTERN = r"^[^\u0000-\u0008\u000B-\u001F\u007F-\u009F]*$"
@@ -75,6 +78,22 @@ _PARAMETERS = {
 }
 
 
+_SECURITY_SCHEMES = {
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": SESSION_COOKIE,
+        "description": "Somebody signed in with a browser",
+    },
+    "token": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "gs_…",
+        "description": "An API token, made in the settings. Each operation names the scope it needs; "
+        "a token bound to spaces does only what stays within one of them",
+    },
+}
+
 _INSTANCE = {
     "name": "instance",
     "in": "query",
@@ -106,12 +125,12 @@ def document(operations: Iterable[Operation]) -> dict[str, Any]:
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
-        "security": [{"session": []}],
+        "security": [{"session": []}, {"token": []}],
         "tags": [{"name": tag} for tag in sorted({op.tag for op in operations})],
         "paths": paths,
         "components": {
             "schemas": {name: schema for name, schema in components.items() if name not in only_queries},
-            "securitySchemes": {"session": {"type": "apiKey", "in": "cookie", "name": "gs_session"}},
+            "securitySchemes": _SECURITY_SCHEMES,
             "headers": {
                 name: {"description": words, "schema": schema} for name, (words, schema) in _HEADERS.items()
             },
@@ -166,16 +185,43 @@ def _described(op: Operation, schema_of: dict[int, Any], components: dict[str, A
         "operationId": f"{op.tag}_{op.handler.__name__}".replace(" ", "_").replace("-", "_"),
         "summary": op.summary,
         "tags": [op.tag],
-        "description": f"Access: {op.access.name}.",
+        "description": f"Access: {op.access.name}.{_for_tokens(op)}",
+        "security": _security(op),
     }
-    if not op.needs_session:
-        described["security"] = []
     if parameters := _parameters(op, schema_of, components):
         described["parameters"] = parameters
     if op.body is not None:
         described["requestBody"] = {"required": True, "content": {_JSON: {"schema": schema_of[id(op.body)]}}}
+    if op.takes:
+        described["requestBody"] = {
+            "required": True,
+            "content": {media_type: _upload(media_type) for media_type in op.takes},
+        }
     described["responses"] = _responses(op, schema_of)
     return described
+
+
+def _security(op: Operation) -> list[dict[str, list[str]]]:
+    """Return what a caller may bring: OpenAPI 3.1 lets a scheme of any kind name the roles that are needed, here scopes."""
+    if not op.needs_session:
+        return []
+    session: dict[str, list[str]] = {"session": []}
+    return [session] if op.token_scope is None else [session, {"token": [op.token_scope]}]
+
+
+def _for_tokens(op: Operation) -> str:
+    if not op.needs_session:
+        return ""
+    if op.token_scope is None:
+        return " In person only: no API token may do it."
+    bound = ", and may be bound to the space" if op.access.is_of_a_space else " and is not bound to a space"
+    return f" API tokens: one that has the scope `{op.token_scope}`{bound}."
+
+
+def _upload(media_type: str) -> dict[str, Any]:
+    if media_type != _FORM:
+        return {}
+    return {"schema": {"type": "object", "properties": {"file": _FILE}, "required": ["file"]}}
 
 
 def _forbid_control_characters(schema: Any, components: dict[str, Any], seen: set[str]) -> None:
@@ -233,7 +279,7 @@ def _responses(op: Operation, schema_of: dict[int, Any]) -> dict[str, Any]:
     if op.method != "GET" or op.reads_data:
         names.append("GS-Bookmark")
     answer: dict[str, Any] = {"description": op.summary, "headers": _header_refs(names)}
-    if op.raw:
+    if op.raw and op.returns is None:
         answer["content"] = {op.media_type: {}}
     elif op.returns is not None:
         answer["content"] = {op.media_type: {"schema": schema_of[id(op.returns)]}}
@@ -259,7 +305,7 @@ def _problem_statuses(op: Operation) -> list[int]:
         statuses |= {403, 409}
     if op.parameter_names:
         statuses.add(404)
-    if op.body is not None:
+    if op.body is not None or op.takes:
         statuses |= {400, 413, 415}
     if op.rate == "auth":
         statuses.add(401)

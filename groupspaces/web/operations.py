@@ -7,7 +7,7 @@ handled is `dispatch.py`, how it is documented `openapi.py`. Never knows a featu
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -15,9 +15,10 @@ from groupspaces.errors import Forbidden, Unauthenticated
 
 from .context import Context
 from .decoding import require_closed
+from .principal import Scope
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
-Rate = Literal["read", "write", "auth", "free"]
+Rate = Literal["read", "write", "upload", "auth", "mail", "free"]
 Replay = Callable[[Context, int], Awaitable[Any]]
 Handler = Callable[..., Awaitable[Any]]
 
@@ -132,6 +133,7 @@ class Operation:
     replay: Replay | None
     rate: Rate
     raw: bool
+    takes: Sequence[str]
     media_type: str
     needs_session: bool
     reads_data: bool
@@ -141,6 +143,15 @@ class Operation:
     def takes_instance(self) -> bool:
         """Tell whether `?instance=ID` makes another instance answer: true of all that operators call."""
         return self.path.startswith("/api/ops/")
+
+    @property
+    def token_scope(self) -> Scope | None:
+        """What an API token needs for it; None when no token will do."""
+        if self.access.for_tokens == "never":
+            return None
+        if self.access.for_tokens == "ops":
+            return "ops"
+        return "read" if self.method == "GET" else "write"
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
@@ -162,6 +173,7 @@ def operation(
     replay: Replay | None = None,
     rate: Rate | None = None,
     raw: bool = False,
+    takes: Sequence[str] = (),
     media_type: str = "application/json",
     needs_session: bool | None = None,
     reads_data: bool = True,
@@ -175,9 +187,11 @@ def operation(
     response.
     `replay` makes a POST idempotent: when an Idempotency-Key comes again, `replay(ctx, subject_id)` answers, where
     `subject_id` is that of the *last* change the batch recorded; batches record what was created last.
-    `raw` leaves the body unread: the handler uses `ctx.request` and limits what it reads itself.
-    `rate` is "read" for GET and "write" otherwise; "auth" counts the address, and the account that the body's `email`
-    names, from there and from everywhere; "free" counts nothing (health). Callers without a session are counted by address instead.
+    `raw` leaves the body unread: the handler uses `ctx.request` and limits what it reads itself. `takes` names the media types
+    of such a body for the API document.
+    `rate` is "read" for GET and "write" otherwise, or "upload"; callers without a session are counted by address instead.
+    "auth" is for what could be guessed at: failures count for the address, and the account that the body's `email` names.
+    "mail" makes somebody else's letter: each call counts for the address, and the account. "free" counts nothing (health).
     Everybody without a session gets 401, unless access is PUBLIC or `needs_session` is false: then access decides alone.
     `reads_data` is false for a GET that tells nothing out of the database: no bookmark holds it up.
     `for_unverified` lets people call a write who have yet to confirm their address, where `auth.require_verified_email` is on.
@@ -205,6 +219,7 @@ def operation(
             replay=replay,
             rate=rate or ("read" if method == "GET" else "write"),
             raw=raw,
+            takes=takes,
             media_type=media_type,
             needs_session=access is not PUBLIC if needs_session is None else needs_session,
             reads_data=reads_data,

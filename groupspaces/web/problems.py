@@ -14,6 +14,8 @@ from starlette.types import Send
 from groupspaces.errors import AppError, NotFound
 
 MEDIA_TYPE = b"application/problem+json"
+# Says to programs what to bring (RFC 9110, 11.6.1). Browsers bring a cookie and are asked for nothing by it.
+CHALLENGE = (b"www-authenticate", b"Bearer")
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -79,6 +81,8 @@ async def send_problem(send: Send, error: Exception, request_id: str, headers: H
         (b"cache-control", b"no-store"),
         *(headers or ()),
     ]
+    if problem.status == 401:
+        answer_headers.append(CHALLENGE)
     if isinstance(error, MethodNotAllowed):
         answer_headers.append((b"allow", error.allow.encode()))
     if isinstance(error, AppError) and error.retry_after_s is not None:
