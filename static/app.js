@@ -12,6 +12,7 @@ import { Empty } from "./ui/Empty.js";
 import { useRetry } from "./ui/LoadError.js";
 import { Opening } from "./ui/Opening.js";
 import { Toasts } from "./ui/Toasts.js";
+import { ConfirmIdentity } from "./features/accounts/ConfirmIdentity.js";
 import { Door } from "./features/accounts/Door.js";
 import { EnterByLink } from "./features/accounts/EnterByLink.js";
 import { ForgotPassword } from "./features/accounts/ForgotPassword.js";
@@ -30,6 +31,7 @@ function App() {
   return html`
     <a class="skip" href="#main">Skip to the content</a>
     <${Page} path=${path} query=${new URLSearchParams(query)} status=${status} user=${user} error=${error} />
+    <${ConfirmIdentity} />
     <${Toasts} />
     <${Announcer} />`;
 }

@@ -29,6 +29,9 @@ export class ApiError extends Error {
   }
 }
 
+// A 401 that tells of what was brought along, and nothing of the session.
+const ABOUT_A_PROOF = new Set(["BAD_CREDENTIALS", "TOTP_REQUIRED", "TOTP_WRONG", "LINK_INVALID", "PASSKEY_INVALID"]);
+
 let speaker = null;
 
 /** Whom every request is sent for from now on (an id, or null): the server refuses it once somebody else is signed in. */
@@ -123,7 +126,7 @@ async function request(method, path, body, { key, version, signal, quiet401 = fa
     return request(method, path, body, { key, version, signal, quiet401, aside, as, timeoutMs, onBytes, isConfirmed: true });
   }
   if (error.code === "PRIMARY_UNAVAILABLE" && !aside) for (const listener of observers.primaryAway) listener();
-  if (error.status === 401 && (!quiet401 || error.code === "OTHER_SESSION")) for (const listener of observers.unauthenticated) listener(error);
+  if (error.status === 401 && !ABOUT_A_PROOF.has(error.code) && (!quiet401 || error.code === "OTHER_SESSION")) for (const listener of observers.unauthenticated) listener(error);
   throw error;
 }
 

@@ -13,9 +13,9 @@ import { Section } from "./Section.js";
 import { endOtherSessions, endSession, listSessions } from "./security.js";
 import { deviceOf } from "./userAgent.js";
 
-/** Where the person is signed in; any of it can be ended from here. */
-export function Devices() {
-  const sessions = useLoaded(listSessions);
+/** Where the person is signed in; any of it can be ended from here. `ended` counts up when something else ended sessions. */
+export function Devices({ ended }) {
+  const sessions = useLoaded(listSessions, ended);
   const [asking, setAsking] = useState(false);
   const items = sessions.data ?? [];
   const others = items.filter((item) => !item.current);

@@ -1,8 +1,52 @@
 /** How a person gets in, and where they are in: the security settings. Fetched when they are first opened. */
 
-import { html } from "../../vendor/preact.js";
+import { html, useEffect, useState } from "../../vendor/preact.js";
+import { explainCode } from "../../lib/problems.js";
+import { navigate, usePlace } from "../../lib/router.js";
+import { useStore } from "../../lib/store.js";
+import { addStyleSheet } from "../../lib/styles.js";
+import { Banner } from "../../ui/Banner.js";
+import { useLoaded } from "../../ui/useLoaded.js";
 import { Devices } from "./Devices.js";
+import { EmailAddress } from "./EmailAddress.js";
+import { LinkedAccounts } from "./LinkedAccounts.js";
+import { Passkeys } from "./Passkeys.js";
+import { Password } from "./Password.js";
+import { getTotp, listPasskeys } from "./security.js";
+import { session } from "./session.js";
+import { TwoFactor } from "./TwoFactor.js";
+
+await addStyleSheet("css/security.css");
 
 export function Security() {
-  return html`<${Devices} />`;
+  const user = useStore(session, (state) => state.user);
+  const totp = useLoaded(getTotp);
+  const passkeys = useLoaded(listPasskeys);
+  const [ended, setEnded] = useState(0); // counts what ends sessions elsewhere
+  return html`
+    <${Returned} />
+    ${totp.data && passkeys.data && html`<p class="verdict-line">${verdict(user, totp.data, passkeys.data)}</p>`}
+    <${Password} user=${user} onChanged=${() => setEnded(ended + 1)} />
+    <${EmailAddress} user=${user} />
+    <${TwoFactor} user=${user} totp=${totp} />
+    <${Passkeys} passkeys=${passkeys} />
+    <${LinkedAccounts} />
+    <${Devices} ended=${ended} />`;
+}
+
+/** One sentence on what stands between a stranger and this account. */
+function verdict(user, totp, passkeys) {
+  if (!user.has_password) return passkeys.length ? "No password to steal: a passkey opens this account." : "You come in by another place's account. What protects that one protects this one.";
+  if (totp.enabled) return "Well protected: whoever learns your password still needs your authenticator.";
+  return `Only your password protects this account${passkeys.length ? ", beside the passkey" : ""}. Two-factor keeps out whoever learns it.`;
+}
+
+/** Why linking an account did not work, when a provider sent the person back with a problem. */
+function Returned() {
+  const { query } = usePlace();
+  const [code] = useState(() => new URLSearchParams(query).get("problem"));
+  useEffect(() => {
+    if (code) navigate(location.pathname, { replace: true }); // told once
+  }, []);
+  return code && html`<div class="gap-t"><${Banner} kind="bad" icon="circle-alert" boxed role="alert">${explainCode(code)}<//></div>`;
 }

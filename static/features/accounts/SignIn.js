@@ -13,6 +13,8 @@ import { signIn, signInByPasskey, wishToJoin } from "./session.js";
 import { providerLink, useWaysIn } from "./waysIn.js";
 import { canOfferPasskeys, endPasskeyQuestion, hasPasskeys, isPasskeyRefusal, passkeyProblem } from "./webauthn.js";
 
+const OFFER_RENEWED_MS = 4 * 60_000; // what a browser is asked counts for five minutes
+
 /** Sign in. With `?invite=CODE` the invite is joined afterwards, with `?next=PATH` that page opens; `?problem=CODE` says why a provider sent somebody back. */
 export function SignIn({ query }) {
   const ways = useWaysIn();
@@ -113,18 +115,25 @@ function Problem({ problem }) {
 /** Offer passkeys in the e-mail field itself, where the browser can, for as long as the page is here. */
 function useOffer(isOpen, enter, onRefused) {
   useEffect(() => {
-    let current = true;
+    const leaving = new AbortController();
+    let offered = null;
     const offer = async () => {
-      if (!isOpen || !(await canOfferPasskeys()) || !current) return;
+      const mine = (offered = {});
       try {
-        await enter(() => signInByPasskey({ isOffer: true }));
+        await enter(() => signInByPasskey({ isOffer: true, signal: leaving.signal }));
       } catch (error) {
-        if (current && error.code === "PASSKEY_INVALID") onRefused(error); // nobody asked for the rest
+        if (!leaving.signal.aborted && error.code === "PASSKEY_INVALID") onRefused(error); // nobody asked for the rest
       }
+      if (offered === mine) offered = null;
     };
-    offer();
+    const begin = async () => {
+      if (isOpen && (await canOfferPasskeys()) && !leaving.signal.aborted) offer();
+    };
+    begin();
+    const renewal = setInterval(() => offered && offer(), OFFER_RENEWED_MS);
     return () => {
-      current = false;
+      clearInterval(renewal);
+      leaving.abort();
       endPasskeyQuestion();
     };
   }, [isOpen]);

@@ -1,0 +1,83 @@
+import { html, useRef, useState } from "../../vendor/preact.js";
+import { explain, isPrimaryAway } from "../../lib/problems.js";
+import { Button } from "../../ui/Button.js";
+import { CopyLink } from "../../ui/CopyLink.js";
+import { Dialog } from "../../ui/Dialog.js";
+import { FieldError } from "../../ui/Field.js";
+import { LoadError } from "../../ui/LoadError.js";
+import { NotNow, useNotNow } from "../../ui/NotNow.js";
+import { RowsSkeleton, useSkeleton } from "../../ui/Skeleton.js";
+import { TextField } from "../../ui/TextField.js";
+import { useLoaded } from "../../ui/useLoaded.js";
+import { beginTotp, switchTotpOn } from "./security.js";
+
+/** Connect an authenticator: scan or copy its secret, then prove by a code that it took. `onDone(recoveryCodes)`. */
+export function TwoFactorSetup({ onClose, onDone }) {
+  const enrolment = useLoaded(() => beginTotp().catch(unlessCalledOff(onClose)));
+  const skeleton = useSkeleton(!enrolment.data && !enrolment.error);
+  return html`
+    <${Dialog} title="Turn on two-factor" wide onClose=${onClose}>
+      ${enrolment.error && html`<${LoadError} what="The secret" error=${enrolment.error} retry=${enrolment.reload} />`}
+      ${enrolment.data ? html`<${Steps} enrolment=${enrolment.data} onClose=${onClose} onDone=${onDone} />` : skeleton && html`<${RowsSkeleton} label="Making a secret" rows=${3} />`}
+    <//>`;
+}
+
+function Steps({ enrolment, onClose, onDone }) {
+  const [code, setCode] = useState("");
+  const [busy, setBusy] = useState(false);
+  const [problems, setProblems] = useState({});
+  const form = useRef(null);
+  const notNow = useNotNow();
+
+  const show = (found) => {
+    setBusy(false);
+    setProblems(found);
+    if (found.code) form.current.elements.code.focus();
+  };
+  const send = async (event) => {
+    event.preventDefault();
+    if (notNow || busy) return undefined;
+    const given = code.replace(/\s/g, "");
+    if (!/^\d{6}$/.test(given)) return show({ code: "Enter the 6 digits that the app shows now." });
+    setBusy(true);
+    setProblems({});
+    try {
+      return onDone(await switchTotpOn(given));
+    } catch (error) {
+      if (error.code === "TOTP_WRONG") return show({ code: explain(error) });
+      return show({ form: isPrimaryAway(error) ? null : explain(error) });
+    }
+  };
+  const put = (text) => {
+    setCode(text);
+    setProblems({});
+  };
+  return html`
+    <form class="form" onSubmit=${send} ref=${form} novalidate>
+      <div class="enrol">
+        <img class="qr" src=${`data:image/svg+xml,${encodeURIComponent(enrolment.qr_svg)}`} alt="QR code with the secret; the same secret stands beside it as text" />
+        <div class="stack">
+          <p><b>Scan this with an authenticator app</b>, such as the one in your password manager, Aegis, 2FAS or Google Authenticator.</p>
+          <div class="field"><span class="legend enrol-legend">Or type this in by hand</span>
+            <${CopyLink} link=${grouped(enrolment.secret)} label="Secret for the authenticator" what="secret" /></div>
+        </div>
+      </div>
+      <${TextField} label="Code from the app" name="code" inputmode="numeric" autocomplete="one-time-code" maxlength="12" spellcheck="false" data-autofocus=""
+        value=${code} onInput=${put} error=${problems.code} hint="6 digits. It shows that the app has the right secret and the right time." />
+      ${problems.form && html`<${FieldError} text=${problems.form} role="alert" />`}
+      <div class="dialog-foot">
+        <${Button} onClick=${onClose}>Cancel<//>
+        <${Button} kind="primary" type="submit" busy=${busy && "Turning it on…"} disabledBecause=${notNow}>Turn it on<//>
+        <${NotNow} />
+      </div>
+    </form>`;
+}
+
+/** People read it aloud and type it off the screen. */
+const grouped = (secret) => secret.replace(/(.{4})(?=.)/g, "$1 ");
+
+/** Who does not confirm that it is them has no use for the dialog. */
+const unlessCalledOff = (onClose) => (error) => {
+  if (error.code === "CONFIRM_CANCELLED") return onClose();
+  throw error;
+};
