@@ -22,9 +22,10 @@ from groupspaces.db.peers import PeerClient
 from groupspaces.db.status import Round
 from groupspaces.features.accounts import api as accounts
 from groupspaces.features.accounts import events as account_events
-from groupspaces.features.accounts import factor_api, passkeys_api, tokens_api
+from groupspaces.features.accounts import factor_api, passkeys_api, password_api, tokens_api
 from groupspaces.features.accounts.ceremonies import Ceremonies
 from groupspaces.features.accounts.credentials import StoredCredentials
+from groupspaces.features.accounts.forgotten import ForgottenPasswords
 from groupspaces.features.accounts.letters import Letters
 from groupspaces.features.accounts.links import Links
 from groupspaces.features.accounts.passwords import Passwords
@@ -80,6 +81,7 @@ from scheduler.scheduler import Scheduler
 
 FEATURES = (
     accounts,
+    password_api,
     factor_api,
     passkeys_api,
     tokens_api,
@@ -202,7 +204,10 @@ class Application:
         self._metrics = Metrics(db, self._hub, traffic, crew)
         db.subscribe_syncs(lambda duration_s, ok: self._metrics.synced(duration_s, ok=ok))
         credentials = StoredCredentials(db, clock, settings.auth)
+        links = Links(keys.itsdangerous_keys(), settings.public_url, clock)
+        letters = Letters(settings.public_url)
         self._mailer = Mailer(settings.mail)
+        self._forgotten = ForgottenPasswords(db, clock, self._mailer, links, letters)
         services = Services(
             settings=settings,
             clock=clock,
@@ -217,9 +222,10 @@ class Application:
             parts={
                 Pages: pages,
                 Passwords: Passwords(),
-                Links: Links(keys.itsdangerous_keys(), settings.public_url, clock),
-                Letters: Letters(settings.public_url),
+                Links: links,
+                Letters: letters,
                 Mailer: self._mailer,
+                ForgottenPasswords: self._forgotten,
                 SecondFactor: SecondFactor(keys, clock),
                 Ceremonies: Ceremonies(settings.public_url, keys, clock),
                 SignUpRules: rules,
@@ -279,6 +285,7 @@ class Application:
         if self._crew.is_elected:
             await self._stop_duties()
         await self._hub.close()
+        await self._forgotten.close()
         await self._mailer.close()
         await self._tuning.close()
         await self._metrics.loop_lag.close()

@@ -14,7 +14,7 @@ import httpx2
 
 from groupspaces.app import operations
 from groupspaces.features.accounts import api as accounts
-from groupspaces.features.accounts import factor_api, passkeys_api, tokens_api
+from groupspaces.features.accounts import factor_api, passkeys_api, password_api, tokens_api
 from groupspaces.features.chat import api as chat
 from groupspaces.features.spaces import api as spaces
 from groupspaces.web.operations import Operation
@@ -22,6 +22,7 @@ from tests.features.world import PASSWORD, Person, World
 
 OURS = (
     *accounts.OPERATIONS,
+    *password_api.OPERATIONS,
     *factor_api.OPERATIONS,
     *passkeys_api.OPERATIONS,
     *tokens_api.OPERATIONS,
@@ -36,6 +37,12 @@ ROLES = CALLERS[2:]
 BODIES: dict[str, Any] = {
     "POST /api/auth/sign-up": {"email": "", "password": PASSWORD, "name": "New"},
     "POST /api/auth/sign-in": {"email": "nobody@example.org", "password": PASSWORD},
+    "POST /api/auth/confirm": {"password": "not theirs"},
+    "PUT /api/auth/password": {"current": "not theirs", "new": PASSWORD},
+    "POST /api/auth/password/forgot": {"email": "nobody@example.org"},
+    "POST /api/auth/password/reset": {"token": "made up", "password": PASSWORD},
+    "PUT /api/auth/email": {"email": "person1@example.org"},
+    "POST /api/auth/email/verify": {"token": "made up"},
     "PUT /api/auth/totp": {"code": "000000"},
     "POST /api/auth/passkeys": {"ceremony": "made up", "credential": {}, "name": "Key"},
     "PATCH /api/auth/passkeys/{passkey_id}": {"name": "Key"},

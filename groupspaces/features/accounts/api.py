@@ -12,15 +12,21 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from groupspaces.db.batch import Value
-from groupspaces.errors import Invalid, Unauthenticated
+from groupspaces.email_addresses import canonical
+from groupspaces.errors import FieldError, Forbidden, Invalid, Unauthenticated
 from groupspaces.features.accounts import sessions, usernames, users
 from groupspaces.features.accounts import sign_in as signing_in
 from groupspaces.features.accounts import sign_up as signing_up
 from groupspaces.features.accounts.access import SHARES_A_SPACE
+from groupspaces.features.accounts.letters import Letters
+from groupspaces.features.accounts.links import Links
 from groupspaces.features.accounts.passwords import Passwords
+from groupspaces.features.accounts.second_factor import SecondFactor
 from groupspaces.features.accounts.sessions import NewSession, Session
-from groupspaces.features.accounts.sign_up import Applicant, SignUpRules
+from groupspaces.features.accounts.sign_in import Given
+from groupspaces.features.accounts.sign_up import NEWCOMERS_VERSION, Applicant, SignUpRules
 from groupspaces.features.accounts.users import PublicUser, User
+from groupspaces.mail import Mailer
 from groupspaces.web.context import Context
 from groupspaces.web.decoding import MAX_ID
 from groupspaces.web.operations import IN_PERSON, PUBLIC, SIGNED_IN, Operation, operation
@@ -49,8 +55,12 @@ class SignUp(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class SignIn(msgspec.Struct, forbid_unknown_fields=True):
-    email: Email
-    password: Annotated[str, Meta(max_length=256)]
+    """Either `email` and `password`, with `totp` (six digits, or a recovery code) where it is asked for, or `link` alone."""
+
+    email: Email | None = None
+    password: Annotated[str, Meta(max_length=256)] | None = None
+    totp: Annotated[str, Meta(max_length=64)] | None = None
+    link: Annotated[str, Meta(min_length=1, max_length=4096)] | None = None
 
 
 class SignedIn(msgspec.Struct):
@@ -93,6 +103,7 @@ class SessionList(msgspec.Struct):
     rate="auth",
 )
 async def post_sign_up(ctx: Context, body: SignUp) -> SignedIn:
+    refuse_passwords_switched_off(ctx)
     applicant = Applicant(
         email=normalised(body.email),
         name=body.name.strip(),
@@ -100,11 +111,12 @@ async def post_sign_up(ctx: Context, body: SignUp) -> SignedIn:
         invite=body.invite or None,
         setup_code=body.setup_code,
     )
-    ctx.principal = None  # whoever was signed in here before has no part in it
     new = new_session(ctx, "password")
     user, session = await signing_up.sign_up(
         ctx.services.db, ctx.write, ctx.part(Passwords), ctx.part(SignUpRules), applicant, new
     )
+    link = ctx.part(Links).make("verify", user.id, NEWCOMERS_VERSION, email=user.email)
+    ctx.part(Mailer).send(ctx.part(Letters).verify(user.email, link))
     return signed_in(ctx, new, user, session)
 
 
@@ -112,17 +124,26 @@ async def post_sign_up(ctx: Context, body: SignUp) -> SignedIn:
     "POST",
     "/api/auth/sign-in",
     access=PUBLIC,
-    summary="Sign in with e-mail address and password",
+    summary="Sign in with e-mail address and password, or by a link",
     tag="Authentication",
     body=SignIn,
     returns=SignedIn,
     rate="auth",
 )
 async def post_sign_in(ctx: Context, body: SignIn) -> SignedIn:
-    ctx.principal = None  # nor here: that session may have ended, which is why they sign in
+    db = ctx.services.db
+    if body.link is not None:
+        claim = ctx.part(Links).open("enter", body.link)
+        new = new_session(ctx, "link", ceremony=claim.ceremony)
+        return signed_in(ctx, new, *await signing_in.by_link(db, ctx.write, claim, new))
+    if body.email is None or body.password is None:
+        missing = "email" if body.email is None else "password"
+        raise Invalid(f"{missing} is required.", errors=[FieldError(missing, "is required")])
+    refuse_passwords_switched_off(ctx)
+    given = Given(normalised(body.email), body.password, body.totp)
     new = new_session(ctx, "password")
     user, session = await signing_in.sign_in(
-        ctx.services.db, ctx.write, ctx.part(Passwords), normalised(body.email), body.password, new
+        db, ctx.write, ctx.part(Passwords), ctx.part(SecondFactor), given, new
     )
     return signed_in(ctx, new, user, session)
 
@@ -149,7 +170,7 @@ async def post_sign_out(ctx: Context) -> None:
     returns=SignedIn,
 )
 async def get_session(ctx: Context) -> SignedIn:
-    session = await sessions.one(ctx.read, session_id_of(ctx), confirmed_ms=_confirmed_ms(ctx))
+    session = await sessions.one(ctx.read, session_id_of(ctx), confirmed_ms=confirmed_ms(ctx))
     return SignedIn(await users.own(ctx.read, ctx.user_id), session)
 
 
@@ -169,7 +190,7 @@ async def get_sessions(ctx: Context, query: SessionsQuery) -> SessionList:
         current_id=session_id_of(ctx),
         before_id=query.cursor or MAX_ID,
         now_ms=ctx.now_ms,
-        confirmed_ms=_confirmed_ms(ctx),
+        confirmed_ms=confirmed_ms(ctx),
         limit=query.limit + 1,
     )
     items = found[: query.limit]
@@ -257,12 +278,29 @@ def changed_columns(changes: Any) -> dict[str, Value]:
 
 
 def normalised(email: str) -> str:
-    """Return the one spelling under which an e-mail address is stored."""
-    return email.strip().lower()
+    """Return the one spelling under which an e-mail address is stored. Raises Invalid for what is none."""
+    try:
+        return canonical(email)
+    except ValueError:
+        message = "is not an e-mail address"
+        raise Invalid(f"email {message}.", errors=[FieldError("email", message)]) from None
+
+
+def refuse_passwords_switched_off(ctx: Context) -> None:
+    """Raise Forbidden (`PASSWORD_SIGN_IN_OFF`) where people sign in by other means alone."""
+    if not ctx.services.settings.auth.password_sign_in:
+        raise Forbidden("People do not sign in with a password here.", code="PASSWORD_SIGN_IN_OFF")
 
 
 def new_session(ctx: Context, method: str, *, ceremony: bytes | None = None) -> NewSession:
-    """Make a session for this browser."""
+    """Make a session for this browser, in place of the one it may have had: whoever that was has no part in what follows.
+
+    It may have ended, which may be why they sign in.
+    """
+    before, ctx.principal = ctx.principal, None
+    replaced = None
+    if before is not None and before.session_id is not None:
+        replaced = before.user_id, before.session_id
     user_agent = ctx.headers_in.get(b"user-agent", b"").decode("latin-1")
     auth = ctx.services.settings.auth
     return sessions.new_session(
@@ -272,6 +310,7 @@ def new_session(ctx: Context, method: str, *, ceremony: bytes | None = None) -> 
         origin=ctx.origin,
         method=method,
         ceremony=ceremony,
+        replaced=replaced,
     )
 
 
@@ -285,8 +324,10 @@ def session_id_of(ctx: Context) -> int:
 def signed_in(ctx: Context, new: NewSession, user: User, session: Session) -> SignedIn:
     """Give the browser its cookie and return who is signed in."""
     ctx.set_session(new.token, max_age_s=new.lifetime_ms // 1000)
+    ctx.remember_device(user.email)
     return SignedIn(user, session)
 
 
-def _confirmed_ms(ctx: Context) -> int:
+def confirmed_ms(ctx: Context) -> int:
+    """Return for how long somebody counts as confirmed."""
     return ctx.services.settings.auth.confirm_min * 60_000

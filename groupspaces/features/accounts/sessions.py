@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -46,7 +47,8 @@ class Session(msgspec.Struct):
 class NewSession(msgspec.Struct, frozen=True):
     """A session about to be stored. `token` goes to its holder and nowhere else.
 
-    `ceremony` is what may open one session only, such as a passkey's challenge; None for a password.
+    `ceremony` is what may open one session only, such as a passkey's challenge; None for a password. `replaced` is whose
+    session this browser had, and which: it ends with this one's beginning.
     """
 
     token: str
@@ -56,6 +58,7 @@ class NewSession(msgspec.Struct, frozen=True):
     method: str
     ceremony: bytes | None
     origin: Origin
+    replaced: tuple[int, int] | None = None
 
     @property
     def token_hash(self) -> bytes:
@@ -64,6 +67,14 @@ class NewSession(msgspec.Struct, frozen=True):
     @property
     def ceremony_hash(self) -> bytes | None:
         return None if self.ceremony is None else hashlib.sha256(self.ceremony).digest()
+
+
+class Rotated(msgspec.Struct, frozen=True):
+    """A session that goes on under another token, for `lifetime_ms` more."""
+
+    token: str
+    lifetime_ms: int
+    session: Session
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -89,6 +100,19 @@ RETURNING {_COLUMNS}"""
 _OPEN_KNOWN_SQL = _OPEN_SQL.format(who="id = ? AND credentials_version = ?")
 _OPEN_NEW_SQL = _OPEN_SQL.format(who="email = ?")
 
+# The token changes with what is confirmed: one that somebody learnt before is worth nothing after.
+_ROTATE_SQL = f"""
+UPDATE session SET token_hash = ?, confirmed_at_ms = {NOW_MS}, seen_at_ms = {NOW_MS}
+WHERE id = ? AND EXISTS (SELECT 1 FROM user
+  WHERE user.id = session.user_id AND user.id = ? AND credentials_version = ? AND suspended_at_ms IS NULL)
+RETURNING {_COLUMNS}, expires_at_ms - {NOW_MS}"""
+
+_END_OTHERS_SQL = "DELETE FROM session WHERE user_id = ? AND id <> ?"
+# A session that has ended is forgotten, what opened it is not: signing out must not make a captured answer of a passkey good
+# again. Kept for a day among the keys of requests, none of which has a space.
+_USE_CEREMONY_SQL = f"""
+INSERT OR IGNORE INTO idempotency (user_id, key, fingerprint, seq, at_ms) VALUES (?, ?, '', 0, {NOW_MS})"""
+
 _FORGET_ENDED_SQL = f"DELETE FROM session WHERE user_id = ? AND expires_at_ms < {NOW_MS}"
 
 
@@ -100,6 +124,7 @@ def new_session(
     origin: Origin,
     method: str,
     ceremony: bytes | None = None,
+    replaced: tuple[int, int] | None = None,
 ) -> NewSession:
     """Make a session's secret. The description of the device is shortened and freed of control characters."""
     printable = "".join(character for character in user_agent if character.isprintable())
@@ -111,6 +136,7 @@ def new_session(
         method,
         ceremony,
         origin,
+        replaced,
     )
 
 
@@ -123,6 +149,7 @@ async def open_session(
     person's credentials have changed since they were checked, when they are suspended, and when the ceremony has opened a
     session before.
     """
+    first = [*first, *_used_once(session, known.user_id, refused)]
     batch = Batch(
         [
             *first,
@@ -134,6 +161,7 @@ async def open_session(
             ),
             record_last("session.created", actor_id=known.user_id, audience=NOBODY),
             _audited(session),
+            *ending_replaced(session),
         ],
         conflicts={"session.ceremony": refused},
     )
@@ -144,6 +172,78 @@ async def open_session(
 def at_sign_up(session: NewSession, email: str) -> Statement:
     """Return the statement that signs in the person whom the same batch has just inserted."""
     return Statement(_OPEN_NEW_SQL, (*_values(session), email))
+
+
+def ending_replaced(session: NewSession) -> list[Statement]:
+    """Return what ends the session that this browser had before; it may have ended already, or be somebody else's."""
+    if session.replaced is None:
+        return []
+    user_id, session_id = session.replaced
+    origin = replace(session.origin, actor_id=user_id)
+    return list(_ending(user_id, session_id, origin, refused=None).statements)
+
+
+async def confirm(
+    write: Write, session_id: int, known: Known, *, confirmed_ms: int, refused: AppError
+) -> Rotated:
+    """Note that a session's holder has proved again that it is them, and give it another token. One round trip.
+
+    Raises `refused` when the person's credentials have changed since they were checked.
+    """
+    token = new_token()
+    written = await write(
+        Batch(
+            [
+                rotating(session_id, token, known, refused=refused),
+                record("session.confirmed", actor_id=known.user_id, audience=NOBODY, subject_id=session_id),
+            ]
+        )
+    )
+    return rotated_of(written.rows[0][0], token, confirmed_ms=confirmed_ms)
+
+
+def rotating(session_id: int, token: str, known: Known, *, refused: AppError | None) -> Statement:
+    """Return the statement that gives a session another token and confirms it; see `rotated_of`."""
+    params = (hash_token(token), session_id, known.user_id, known.credentials_version)
+    return Statement(_ROTATE_SQL, params, refused=refused)
+
+
+def rotated_of(row: tuple[Any, ...], token: str, *, confirmed_ms: int) -> Rotated:
+    """Build a `Rotated` from the row that `rotating` returned."""
+    return Rotated(token, row[-1], session_of(row[:-1], current=True, confirmed_ms=confirmed_ms))
+
+
+def ending_others(user_id: int, kept_id: int | None) -> Statement:
+    """Return the statement that ends a person's sessions but the one they keep."""
+    return Statement(_END_OTHERS_SQL, (user_id, kept_id or 0))
+
+
+def signed_out(user_id: int, kept_id: int | None, *, where: str = "") -> Statement:
+    """Return the change that tells of `ending_others`, which stands before it in the batch."""
+    return record(
+        "user.signed_out",
+        actor_id=user_id,
+        audience=NOBODY,
+        subject_id=user_id,
+        data={"kept_session_id": kept_id},
+        where=where,
+    )
+
+
+async def end_others(write: Write, user_id: int, kept_id: int, origin: Origin) -> None:
+    """End all of a person's sessions but one; none is no error. One round trip."""
+    where = "WHERE changes() > 0"
+    await write(
+        Batch(
+            [
+                ending_others(user_id, kept_id),
+                signed_out(user_id, kept_id, where=where),
+                origin.audit(
+                    "session.ended", f"user:{user_id}", data={"kept_session_id": kept_id}, where=where
+                ),
+            ]
+        )
+    )
 
 
 async def end_own(write: Write, user_id: int, session_id: int, origin: Origin) -> None:
@@ -204,6 +304,14 @@ def _values(session: NewSession) -> tuple[Value, ...]:
         session.ceremony_hash,
         session.lifetime_ms,
     )
+
+
+def _used_once(session: NewSession, user_id: int, refused: AppError) -> list[Statement]:
+    """Return the statement that keeps a ceremony from opening another session, also after this one."""
+    if session.ceremony_hash is None:
+        return []
+    key = f"ceremony {session.ceremony_hash.hex()}"
+    return [Statement(_USE_CEREMONY_SQL, (user_id, key), refused=refused)]
 
 
 def _audited(session: NewSession) -> Statement:

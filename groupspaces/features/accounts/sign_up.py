@@ -26,6 +26,10 @@ from groupspaces.features.accounts.passwords import Passwords
 from groupspaces.features.accounts.sessions import NewSession, Session
 from groupspaces.features.accounts.users import User
 from groupspaces.keys import KeyRing
+from groupspaces.web.origin import LAST_SUBJECT, Origin
+
+# The `credentials_version` that a new person has.
+NEWCOMERS_VERSION = 1
 
 _SOMEBODY_EXISTS = "coalesce((SELECT max(id) FROM user), 0) > 0"
 _SOMEBODY_EXISTS_SQL = f"SELECT {_SOMEBODY_EXISTS}"
@@ -100,8 +104,8 @@ async def sign_up(
 ) -> tuple[User, Session]:
     """Open an account and sign its owner in. One hash and one round trip.
 
-    Raises Forbidden (`SIGN_UP_CLOSED`, `SETUP_CODE_REQUIRED`), Invalid (`INVITE_INVALID`) or Conflict
-    (`EMAIL_TAKEN`).
+    Raises Forbidden (`SIGN_UP_CLOSED`, `SETUP_CODE_REQUIRED`), Invalid (`INVITE_INVALID`, `PASSWORD_WEAK`) or
+    Conflict (`EMAIL_TAKEN`).
     """
     admission = await _admission(db, rules, applicant)
     given_code = applicant.setup_code or ""
@@ -112,6 +116,7 @@ async def sign_up(
         exists = await _somebody_exists(db)
         if not (as_later if exists else as_first):
             raise _closed() if exists else _setup_code_required()
+    await passwords.refuse_weak(applicant.password, (applicant.name, applicant.email))
     password_hash = await passwords.hash(applicant.password)
     candidates = msgspec.json.encode(usernames.candidates(applicant.name)).decode()
     insert = Statement(
@@ -139,6 +144,7 @@ async def sign_up(
     ]
     if admission is not None:
         statements += [*admission.statements, _joined(admission)]
+    statements += [_audited(session.origin), *sessions.ending_replaced(session)]
     taken = Conflict("There is an account with this e-mail address. Sign in instead.", code="EMAIL_TAKEN")
     written = await write(Batch(statements, conflicts={"user.email": taken}))
     return users.own_of(written.rows[0][0]), sessions.session_of(
@@ -174,6 +180,11 @@ def _joined(admission: Admission) -> Statement:
         space_id=admission.space_id,
         subject_sql=_OF_LAST_CHANGE,
     )
+
+
+def _audited(origin: Origin) -> Statement:
+    """The last change, whichever it is, is about the new person."""
+    return origin.audit("account.created", subject_sql=f"'user:' || {LAST_SUBJECT}", actor_sql=LAST_SUBJECT)
 
 
 def _same_code(expected: str, given: str) -> bool:

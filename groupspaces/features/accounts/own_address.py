@@ -1,0 +1,66 @@
+"""The e-mail address of an account: confirming it, and changing it.
+
+Owns `email` and `email_verified_at_ms` after signing up. Where mail can be sent, an address counts once its holder has opened the
+link that went there; where it cannot, it counts at once and unconfirmed.
+"""
+
+from __future__ import annotations
+
+from groupspaces.db.batch import Batch, Statement, Write
+from groupspaces.db.changes import NOW_MS, audience_user, record
+from groupspaces.db.database import Database
+from groupspaces.errors import AppError, Conflict, Unauthenticated
+from groupspaces.features.accounts.links import Claim, invalid_link
+from groupspaces.features.accounts.own_password import Holder, claimed
+from groupspaces.web.origin import Origin
+
+_IS_TAKEN_SQL = "SELECT 1 FROM user WHERE email = ? AND id <> ?"
+_SET_SQL = f"""
+UPDATE user SET email = ?, email_verified_at_ms = CASE WHEN ? THEN {NOW_MS} END,
+  credentials_version = credentials_version + 1, version = version + 1
+WHERE id = ? AND credentials_version = ? AND suspended_at_ms IS NULL AND deleted_at_ms IS NULL"""
+
+
+async def refuse_taken(db: Database, email: str, user_id: int) -> None:
+    """Raise Conflict (`EMAIL_TAKEN`) for an address that this instance knows to be somebody else's. One local read."""
+    if await db.read_one(_IS_TAKEN_SQL, (email, user_id)):
+        raise _taken()
+
+
+async def change(write: Write, holder: Holder, email: str, origin: Origin) -> None:
+    """Give an account another address, unconfirmed. One round trip.
+
+    Raises Conflict (`EMAIL_TAKEN`), and Unauthenticated when the person's credentials have changed meanwhile.
+    """
+    refused = Unauthenticated("Your account was changed elsewhere in the meantime. Try again.")
+    await write(_setting(holder, email, is_verified=False, refused=refused, origin=origin))
+
+
+async def verify(db: Database, write: Write, claim: Claim, origin: Origin) -> str | None:
+    """Confirm the address that a link was sent to, and return the one the account had before if that was another. One round trip.
+
+    `origin` names the person as the actor. Raises Invalid (`LINK_INVALID`) and Conflict (`EMAIL_TAKEN`).
+    """
+    refused = invalid_link("verify")
+    holder = await claimed(db, claim, refused)
+    await write(_setting(holder, claim.email, is_verified=True, refused=refused, origin=origin))
+    return holder.email if holder.email != claim.email else None
+
+
+def _setting(holder: Holder, email: str, *, is_verified: bool, refused: AppError, origin: Origin) -> Batch:
+    action = "email.verified" if email == holder.email else "email.changed"
+    params = (email, is_verified, holder.id, holder.credentials_version)
+    return Batch(
+        [
+            Statement(_SET_SQL, params, refused=refused),
+            record(
+                "user.updated", actor_id=holder.id, audience=audience_user(holder.id), subject_id=holder.id
+            ),
+            origin.audit(action, f"user:{holder.id}", data={"verified": is_verified}),
+        ],
+        conflicts={"user.email": _taken()},
+    )
+
+
+def _taken() -> Conflict:
+    return Conflict("There is another account with this e-mail address.", code="EMAIL_TAKEN")
