@@ -3,10 +3,10 @@ import { explain } from "../../lib/problems.js";
 import { shortTime } from "../../lib/time.js";
 import { plural } from "../../lib/words.js";
 import { Button } from "../../ui/Button.js";
+import { CopyLink } from "../../ui/CopyLink.js";
 import { rememberFocus } from "../../ui/focus.js";
 import { LoadError } from "../../ui/LoadError.js";
 import { toast } from "../../ui/toasts.js";
-import { CopyLink } from "./CopyLink.js";
 import { inviteLink, listInvites, revokeInvite } from "./invites.js";
 import { roleWord } from "./spaces.js";
 

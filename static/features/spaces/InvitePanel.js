@@ -3,12 +3,12 @@ import { announce } from "../../lib/announce.js";
 import { newKey } from "../../lib/api.js";
 import { explain, isPrimaryAway } from "../../lib/problems.js";
 import { Button } from "../../ui/Button.js";
+import { CopyLink } from "../../ui/CopyLink.js";
 import { Dialog } from "../../ui/Dialog.js";
 import { FieldError } from "../../ui/Field.js";
 import { NotNow, useNotNow } from "../../ui/NotNow.js";
 import { Segments } from "../../ui/Segments.js";
 import { SelectField } from "../../ui/TextField.js";
-import { CopyLink } from "./CopyLink.js";
 import { createInvite, EXPIRIES, inviteLink, USES } from "./invites.js";
 
 const ROLES = [["member", "Member"], ["admin", "Organiser"]];

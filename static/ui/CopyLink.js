@@ -1,12 +1,13 @@
-import { html, useEffect, useRef, useState } from "../../vendor/preact.js";
-import { announce } from "../../lib/announce.js";
-import { copyText } from "../../lib/clipboard.js";
-import { Button } from "../../ui/Button.js";
+import { html, useEffect, useRef, useState } from "../vendor/preact.js";
+import { announce } from "../lib/announce.js";
+import { copyText } from "../lib/clipboard.js";
+import { capital } from "../lib/words.js";
+import { Button } from "./Button.js";
 
 const SHOWN_MS = 3000;
 
-/** A link to hand on, with a button that copies it. */
-export function CopyLink({ link, label, primary = false, focus = false }) {
+/** A link, or another `what` to hand on, with a button that copies it. */
+export function CopyLink({ link, label, what = "link", primary = false, focus = false }) {
   const field = useRef(null);
   const row = useRef(null);
   const [copied, setCopied] = useState(false);
@@ -15,11 +16,11 @@ export function CopyLink({ link, label, primary = false, focus = false }) {
   }, [focus]);
   const copy = async () => {
     if (!(await copyText(link, field.current))) {
-      announce("Copying is not allowed here. The link is selected: press Control C.", { urgent: true });
+      announce(`Copying is not allowed here. The ${what} is selected: press Control C.`, { urgent: true });
       return;
     }
     setCopied(true);
-    announce("Link copied");
+    announce(`${capital(what)} copied`);
     setTimeout(() => setCopied(false), SHOWN_MS);
   };
   return html`
