@@ -22,7 +22,8 @@ from groupspaces.db.peers import PeerClient
 from groupspaces.db.status import Round
 from groupspaces.features.accounts import api as accounts
 from groupspaces.features.accounts import events as account_events
-from groupspaces.features.accounts import factor_api, passkeys_api, password_api, tokens_api
+from groupspaces.features.accounts import factor_api, passkeys_api, password_api, profile_api, tokens_api
+from groupspaces.features.accounts.avatars import Pictures
 from groupspaces.features.accounts.ceremonies import Ceremonies
 from groupspaces.features.accounts.credentials import StoredCredentials
 from groupspaces.features.accounts.forgotten import ForgottenPasswords
@@ -69,8 +70,10 @@ from groupspaces.web.application import application
 from groupspaces.web.bookmarks import Bookmarks
 from groupspaces.web.context import LOCAL_OPERATOR, Services
 from groupspaces.web.cookies import SessionCookies
+from groupspaces.web.devices import DeviceCookies
 from groupspaces.web.forward import Forwarding
-from groupspaces.web.limits import Limiter
+from groupspaces.web.guesses import Guesses
+from groupspaces.web.limits import Everywhere, Limiter, check_rules
 from groupspaces.web.operations import Operation
 from groupspaces.web.proxies import TrustedProxies
 from groupspaces.web.sharing import Sharing
@@ -84,6 +87,7 @@ FEATURES = (
     password_api,
     factor_api,
     passkeys_api,
+    profile_api,
     tokens_api,
     spaces,
     chat,
@@ -208,20 +212,27 @@ class Application:
         letters = Letters(settings.public_url)
         self._mailer = Mailer(settings.mail)
         self._forgotten = ForgottenPasswords(db, clock, self._mailer, links, letters)
+        is_secure = settings.public_url.startswith("https://")
+        check_rules(settings.limits.rules, ((op.method, op.path) for op in operations()))
+        self._limiter = limiter = Limiter(
+            settings.limits, clock, crew.seat, _counted_everywhere(settings, keys, conditions)
+        )
+        devices = DeviceCookies(keys, secure=is_secure)
         services = Services(
             settings=settings,
             clock=clock,
             db=db,
             hub=self._hub,
             credentials=credentials,
-            cookies=SessionCookies(keys, secure=settings.public_url.startswith("https://")),
+            cookies=SessionCookies(keys, secure=is_secure),
             bookmarks=Bookmarks(db, max_stale_s=settings.auth.max_stale_s, seat=crew.seat),
-            limiter=Limiter(settings.limits, clock, crew.seat),
+            limiter=limiter,
             proxies=TrustedProxies(settings.server.trusted_proxies),
             activity=self._activity,
             parts={
                 Pages: pages,
                 Passwords: Passwords(),
+                Pictures: Pictures(),
                 Links: links,
                 Letters: letters,
                 Mailer: self._mailer,
@@ -244,6 +255,8 @@ class Application:
                 Watch: watch,
                 JobControl: self._scheduler,
                 AuditSeals: seals,
+                DeviceCookies: devices,
+                Guesses: Guesses(limiter, keys, devices),
             },
         )
         client = ClientRoute(static_dir(), settings)
@@ -289,6 +302,7 @@ class Application:
         await self._mailer.close()
         await self._tuning.close()
         await self._metrics.loop_lag.close()
+        await self._limiter.close()
         await self._db.close()
         self._crew.resign()
 
@@ -393,6 +407,21 @@ class Application:
         """Begin with the new intervals now: the next time may have been planned far ahead."""
         self._doorbell.enabled = self._tuning.now.doorbell
         self._sync_soon()
+
+
+def _counted_everywhere(settings: Settings, keys: KeyRing, conditions: Conditions) -> Everywhere | None:
+    """Return the place where all instances count together, if there is to be one."""
+    if not settings.limits.enabled or not settings.limits.redis_url:
+        return None
+    # Importing the client takes 80 ms (measured 2026-11), which most never need.
+    from groupspaces.web.redis_windows import RedisWindows
+
+    namespace = keys.keys("rate limits namespace")[0].hex()[:16]
+    return RedisWindows(
+        settings.limits.redis_url,
+        namespace,
+        report=lambda is_away, why: conditions.set("limits_store_away", is_away, why),
+    )
 
 
 def with_secret(settings: Settings) -> Settings:

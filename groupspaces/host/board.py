@@ -18,11 +18,13 @@ _LEAD_WORDS = 16
 _WORKER_WORDS = 8
 # Positions are kept by user id modulo this: who shares a slot with somebody waits a little longer than they had to.
 _POSITIONS = 65_536
-# Hits are counted in as many slots by the hash of their key. A word holds, from the top: what tells keys of one slot apart, the
-# number of the window, and the hits in it.
+# Hits are counted in as many slots by the hash of their key, those of windows longer than a minute apart from the many short ones.
+# A word holds, from the top: what tells keys of one slot apart, the second its window was opened in, and the hits in it.
 _COUNTS = 65_536
-_TAG_BITS, _WINDOW_BITS, _HIT_BITS = 20, 22, 21
+_SHORT_WINDOW_S = 60
+_TAG_BITS, _OPENED_BITS, _HIT_BITS = 20, 22, 21
 _MAX_HITS = (1 << _HIT_BITS) - 1
+_OPENED_MASK = (1 << _OPENED_BITS) - 1
 
 
 class _Whole:
@@ -76,7 +78,7 @@ class Board:
         self.workers = workers
         self._first_position = _LEAD_WORDS + _WORKER_WORDS * workers
         self._first_count = self._first_position + _POSITIONS * workers
-        words = self._first_count + (_COUNTS * workers if workers > 1 else 0)
+        words = self._first_count + (2 * _COUNTS * workers if workers > 1 else 0)
         memory = memoryview(mmap.mmap(-1, words * _WORD_BYTES))
         self.wholes: memoryview[int] = memory.cast("q")
         self.reals: memoryview[float] = memory.cast("d")
@@ -153,23 +155,46 @@ class Board:
 
     # --- hits ---
 
-    def hit(self, worker: int, key_hash: int, window: int, amount: int) -> int:
-        """Count hits of a key in a window, and return how many all workers have counted; not for a worker alone.
+    def hit(
+        self, worker: int, key_hash: int, now_s: float, window_s: int, amount: int, *, renews: bool = False
+    ) -> tuple[int, float]:
+        """Count hits of a key, and return how many all workers have counted in its window, and the seconds until that ends.
 
-        A key whose slot another one takes begins anew.
+        A window of `window_s` (always the same for a key, less than 48 days) begins with its first hit, or with the newest one
+        when hits renew it: then each worker's word holds the hits of all. A key whose slot another one takes begins anew. Not for
+        a worker alone.
         """
-        slot = key_hash % _COUNTS
-        mark = (key_hash // _COUNTS % (1 << _TAG_BITS)) << _WINDOW_BITS | window % (1 << _WINDOW_BITS)
-        total = 0
-        for number in range(self.workers):
-            index = self._first_count + number * _COUNTS + slot
-            word = self.wholes[index]
-            hits = word & _MAX_HITS if word >> _HIT_BITS == mark else 0
-            if number == worker:
-                hits = min(hits + amount, _MAX_HITS)
-                self.wholes[index] = mark << _HIT_BITS | hits
-            total += hits
-        return total
+        tag = key_hash // _COUNTS % (1 << _TAG_BITS)
+        table = self._first_count + (0 if window_s <= _SHORT_WINDOW_S else _COUNTS * self.workers)
+        own_index = table + worker * _COUNTS + key_hash % _COUNTS
+        live = self._live_hits(table, key_hash % _COUNTS, tag, int(now_s), window_s)
+        ages_s = [age_s for _, age_s in live.values()]
+        if renews:
+            hits = max((hits for hits, _ in live.values()), default=0)
+            age_s = min(ages_s, default=0)
+            if amount:
+                hits, age_s = _bounded(hits + amount), 0
+                self.wholes[own_index] = _count_word(tag, int(now_s), hits)
+            return hits, window_s - age_s - now_s % 1
+        age_s = max(ages_s, default=0)
+        own, _ = live.get(worker, (0, 0))
+        changed = _bounded(own + amount)
+        if amount:
+            self.wholes[own_index] = _count_word(tag, int(now_s) - age_s, changed)
+        return sum(hits for hits, _ in live.values()) - own + changed, window_s - age_s - now_s % 1
+
+    def _live_hits(
+        self, table: int, slot: int, tag: int, now_s: int, window_s: int
+    ) -> dict[int, tuple[int, int]]:
+        """Return by worker the hits it has counted of a key, and the age of their window in seconds."""
+        live = {}
+        for worker in range(self.workers):
+            word = self.wholes[table + worker * _COUNTS + slot]
+            # Who writes may be a second ahead of who looked at the clock and then reads.
+            age_s = max(0, ((now_s - (word >> _HIT_BITS) + 1) & _OPENED_MASK) - 1)
+            if word & _MAX_HITS and word >> (_HIT_BITS + _OPENED_BITS) == tag and age_s < window_s:
+                live[worker] = (word & _MAX_HITS, age_s)
+        return live
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,3 +213,11 @@ class Seat:
 
 def _word_of(worker: int) -> int:
     return _LEAD_WORDS + worker * _WORKER_WORDS
+
+
+def _count_word(tag: int, opened_s: int, hits: int) -> int:
+    return (tag << _OPENED_BITS | opened_s & _OPENED_MASK) << _HIT_BITS | hits
+
+
+def _bounded(hits: int) -> int:
+    return max(0, min(hits, _MAX_HITS))

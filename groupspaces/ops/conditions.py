@@ -30,6 +30,7 @@ TITLES = {
     "worker_silent": "The process of this instance that keeps its data equal to the primary's and runs its jobs does not answer.",
     "audit_broken": "Somebody has changed the audit record: check it with `groupspaces audit verify`.",
     "peer_silent": "An instance of the fleet has not been heard of.",
+    "limits_store_away": "The Redis of the rate limits does not answer: each instance counts for itself.",
 }
 _LIMIT = 200
 _DETAIL_CHARS = 500

@@ -38,7 +38,8 @@ async def doorbell(ctx: Context) -> Response:
     body = await read_body(ctx.receive, ctx.headers_in, limit_bytes=MAX_RING_BYTES)
     if not bell.is_signed(body, ctx.headers_in.get(_HEADER, b"").decode("latin-1")):
         # Peers may ring as often as they have news; strangers are counted.
-        ctx.services.limiter.spend(ctx.scope[ANSWER_HEADERS], ("anonymous", limit_key(ctx.client_address)))
+        anonymous = ("anonymous", limit_key(ctx.client_address))
+        await ctx.services.limiter.spend(ctx.scope[ANSWER_HEADERS], anonymous)
         raise Unauthenticated("Only instances of this deployment may ring.", code="BAD_SIGNATURE")
     return Response(status_code=202 if bell.answer(_ring(body)) else 204)
 

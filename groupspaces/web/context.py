@@ -25,6 +25,7 @@ from groupspaces.settings import Settings
 from .activity import Activity
 from .bookmarks import Bookmarks
 from .cookies import SessionCookies
+from .devices import DeviceCookies
 from .idempotency import IdempotencyKey
 from .limits import Limiter
 from .origin import Origin
@@ -177,6 +178,11 @@ class Context:
     def set_session(self, token: str, *, max_age_s: int) -> None:
         """Sign the browser in: the cookie carries the token and the position of what this request wrote."""
         self.headers_out.append(self.services.cookies.issue(token, self.written_seq, max_age_s))
+
+    def remember_device(self, email: str) -> None:
+        """Make this browser known to the account it has just signed in to: strangers' guesses will not lock it out."""
+        cookies = self.headers_in.get(b"cookie", b"")
+        self.headers_out.append(self.part(DeviceCookies).issue(cookies, email))
 
     def clear_session(self) -> None:
         """Take the session cookie back."""

@@ -22,12 +22,12 @@ from .bookmarks import Bookmarks, freshness
 from .context import LOCAL_OPERATOR, Context, Services
 from .decoding import BodyDecoder, NoQuery, QueryDecoder, check_media_type, path_parameter, read_body
 from .forward import FORWARDED, Accepted, BadSignature, Forwarding
+from .guesses import Guesses
 from .idempotency import HEADER as IDEMPOTENCY_HEADER
 from .idempotency import AlreadyDone, Earlier, IdempotencyKey, checked_key, fingerprint_of
-from .limits import Limiter, Policy
+from .limits import Limiter
 from .operations import Operation
 from .principal import Principal
-from .principal import Scope as TokenScope
 from .problems import MethodNotAllowed
 from .proxies import TrustedProxies, limit_key
 from .second_look import SecondLook
@@ -70,8 +70,8 @@ class Call:
         takes_any = operation.raw or not operation.needs_session
         self.query = QueryDecoder(operation.query or NoQuery) if operation.query or not takes_any else None
         self.is_read = operation.method == "GET"
-        # What a guess at a password counts for is in the arguments; anything else is known before anything is waited for.
-        self.counts_first = self.is_read and operation.rate != "auth"
+        # Whom a letter goes to is in the arguments; anything else is known before anything is waited for.
+        self.counts_first = self.is_read and operation.rate != "mail"
         self.is_private = operation.needs_session
 
 
@@ -140,6 +140,7 @@ class _Handling:
         self._db: Database = services.db
         self._bookmarks: Bookmarks = services.bookmarks
         self._limiter: Limiter = services.limiter
+        self._guesses: Guesses | None = services.parts.get(Guesses)
         self._proxies: TrustedProxies = services.proxies
         self._second_look = SecondLook(services.db, services.clock)
         self._authenticator = Authenticator(services, self._second_look)
@@ -169,7 +170,7 @@ class _Handling:
             _check_grant(operation, principal)
             self._check_verified(operation, principal)
         if call.counts_first:
-            self._spend(operation, principal, scope, answer_headers)
+            await self._spend(operation, principal, scope, answer_headers)
         counted = len(answer_headers)
         if call.is_read:
             if operation.reads_data:
@@ -200,13 +201,13 @@ class _Handling:
         if forwarding is not None and elsewhere is not None:
             del answer_headers[counted:]  # it is not our state that answers
             if not call.counts_first:
-                self._spend(operation, ctx.principal, scope, answer_headers)
+                await self._spend(operation, ctx.principal, scope, answer_headers)
             result: Any = await forwarding.send(elsewhere, ctx)
         else:
             arguments, body = await self._decoded(call, ctx)
             if not call.counts_first:
-                self._spend(operation, ctx.principal, scope, answer_headers, arguments)
-            result = await self._result(call, ctx, arguments, body)
+                await self._spend(operation, ctx.principal, scope, answer_headers, arguments)
+            result = await self._attempted(call, ctx, answer_headers, arguments, body)
             if call.is_read and operation.reads_data and (seen := self._db.seen_seq()) > status.seq:
                 # More may have been shown than GS-Feed-Seq says: who carries this is shown no less elsewhere.
                 answer_headers.append((b"gs-bookmark", b"%d" % seen))
@@ -237,7 +238,7 @@ class _Handling:
             return await forwarding.accept(scope, scope[HEADERS], receive)
         except BadSignature:
             address = limit_key(self._proxies.client_address(scope))
-            self._limiter.spend(answer_headers, ("anonymous", address))
+            await self._limiter.spend(answer_headers, ("anonymous", address))
             raise
 
     async def _admit(self, call: Call, ctx: Context) -> None:
@@ -267,7 +268,7 @@ class _Handling:
                 arguments.append(query)
         return arguments, body
 
-    def _spend(
+    async def _spend(
         self,
         operation: Operation,
         principal: Principal | None,
@@ -275,28 +276,45 @@ class _Handling:
         headers: Headers,
         arguments: Sequence[Any] = (),
     ) -> None:
-        """Count the call; nothing of it waits."""
-        if not self._limiter.enabled or operation.rate == "free" or LOCAL_OPERATOR in scope:
+        """Count the call for the person, or for the address of one who is not signed in, and by the operator's rules."""
+        if not self._limiter.enabled or LOCAL_OPERATOR in scope:
             return
-        if operation.rate == "auth":
-            self._limiter.spend(headers, *self._guesses(principal, scope, arguments))
-        elif principal is None:
-            self._limiter.spend(headers, ("anonymous", self._address_key(scope)))
-        else:
-            self._limiter.spend(headers, (operation.rate, principal.user_id))
+        rules = self._limiter.rules_of(operation.method, operation.path)
+        is_by_address = principal is None or bool(rules) or operation.rate == "mail"
+        address = self._address_key(scope) if is_by_address else ""
+        counted: list[tuple[str, int | str]] = []
+        if operation.rate != "free":
+            counted.append(_budget(operation, principal, address))
+        if operation.rate == "mail":
+            account, _ = self._account_of(principal, arguments, scope[HEADERS])
+            counted += (("mail-account", account or address), ("mail-address", address))
+        for rule in rules:
+            person = f"person/{principal.user_id}" if principal is not None and rule.key == "user" else None
+            counted.append((rule.name, person or address))
+        await self._limiter.spend(headers, *counted)
 
-    def _guesses(
-        self, principal: Principal | None, scope: Scope, arguments: Sequence[Any]
-    ) -> list[tuple[Policy, str]]:
-        """Return what a guess at a password counts for: the address, the account from there, the account from everywhere.
+    async def _attempted(
+        self, call: Call, ctx: Context, answer_headers: Headers, arguments: list[Any], body: bytes
+    ) -> Any:
+        """Return what the handler returns; a call by which a secret could be guessed is let through only so often."""
+        if call.operation.rate != "auth" or self._guesses is None or ctx.is_local_operator:
+            return await self._result(call, ctx, arguments, body)
+        account, is_known = self._account_of(ctx.principal, arguments, ctx.headers_in)
+        address = self._address_key(ctx.scope)
+        async with self._guesses.attempt(answer_headers, address, account, is_known_device=is_known):
+            return await self._result(call, ctx, arguments, body)
 
-        In this order: whoever has used up the second leaves the third to the account's owner.
+    def _account_of(
+        self, principal: Principal | None, arguments: Sequence[Any], headers: dict[bytes, bytes]
+    ) -> tuple[str | None, bool]:
+        """Return what an account is counted under, and whether this browser is known to it.
+
+        That is the e-mail in the body, else the session: strangers cannot use up what its holder may try.
         """
-        address = self._address_key(scope)
-        account = _account_of(principal, arguments)
-        if account is None:
-            return [("auth-address", address)]
-        return [("auth-address", address), ("auth", f"{address} {account}"), ("auth-account", account)]
+        email = getattr(arguments[0], "email", None) if arguments else None
+        if isinstance(email, str) and self._guesses is not None:
+            return self._guesses.account_key(email, headers.get(b"cookie", b""))
+        return (None if principal is None else f"session/{principal.credential_id}"), False
 
     def _caller(self, principal: Principal | None, scope: Scope) -> str:
         """Name who asks, where looks in vain are counted."""
@@ -343,14 +361,11 @@ def _check_grant(operation: Operation, principal: Principal) -> None:
     grant = principal.grant
     if grant is None or not operation.needs_session:
         return
-    access = operation.access
-    if access.for_tokens == "never":
+    needed = operation.token_scope
+    if needed is None:
         raise Forbidden("This is done in person: no API token may do it.", code="SESSION_REQUIRED")
-    needed: TokenScope = (
-        "ops" if access.for_tokens == "ops" else "read" if operation.method == "GET" else "write"
-    )
     is_granted = needed in grant.scopes or (needed == "read" and "write" in grant.scopes)
-    if not is_granted or (grant.space_ids is not None and not access.is_of_a_space):
+    if not is_granted or (grant.space_ids is not None and not operation.access.is_of_a_space):
         raise Forbidden("This API token is not made for that.", code="TOKEN_SCOPE")
 
 
@@ -379,12 +394,11 @@ async def _answer(
     await send({"type": "http.response.body", "body": body})
 
 
-def _account_of(principal: Principal | None, arguments: Sequence[Any]) -> str | None:
-    """Name whose password a call could guess: the e-mail in its body, else the person signed in."""
-    email = getattr(arguments[0], "email", None) if arguments else None
-    if isinstance(email, str):
-        return email.strip().lower()
-    return None if principal is None else str(principal.user_id)
+def _budget(operation: Operation, principal: Principal | None, address: str) -> tuple[str, int | str]:
+    """Return under which policy and key a call is counted in any case."""
+    if principal is None:
+        return "anonymous", address
+    return operation.rate if operation.rate in ("read", "upload") else "write", principal.user_id
 
 
 def _walk(node: Node, segments: list[str], index: int, values: tuple[str, ...]) -> Found | None:

@@ -1,93 +1,219 @@
-"""Rate limits: how many requests a person, an address or an account may make in a minute.
+"""Rate limits: how many requests a person or an address may make in a minute, and operators' rules for single calls.
 
 Owns the policies and the headers of draft-ietf-httpapi-ratelimit-headers: `RateLimit-Policy`, `RateLimit`, and `Retry-After`
-on a refusal. Counting is the `limits` package's, by fixed windows: they let through at most twice the limit around an edge. Its
-synchronous half, as nothing is waited for here.
+on a refusal. Windows are fixed: they let through at most twice the limit around an edge. They are counted in memory, and, where a
+Redis is set, there as well: what all instances have counted holds, and when it is away what was counted here does, at once. What
+guesses at passwords cost is `guesses.py`'s.
 """
 
 from __future__ import annotations
 
+import re
 import sys
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple, Protocol
 
-from limits import RateLimitItem, RateLimitItemPerMinute
-from limits.storage import Storage
+from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute, parse
 
 from groupspaces.clock import Clock
-from groupspaces.errors import TooMany
+from groupspaces.errors import SettingsError, TooMany
 from groupspaces.host.board import Seat
 from groupspaces.settings import Limits
 
-from .windows import SharedWindows, Windows
+from .windows import Count, Hit, SharedWindows, Windows
 
-Policy = Literal["read", "write", "anonymous", "auth", "auth-account", "auth-address"]
 Headers = list[tuple[bytes, bytes]]
+RuleKey = Literal["user", "address"]
 
-WINDOW_S = 60
-# One address may be a school: for signing in and up it gets this many times what it gets for one account.
-AUTH_PER_ADDRESS = 12
-# And so does one account from everywhere together: nobody can use it up for its owner from an address or two.
-AUTH_PER_ACCOUNT = 12
+_RULE = re.compile(
+    r"(GET|POST|PUT|PATCH|DELETE) (/\S*) (([1-9]\d{0,6})/(second|minute|hour|day)) (user|address)"
+)
+_RULE_FORM = (
+    'must be like "POST /api/spaces 10/hour user": method, path as in the API document, number/second, minute, hour or day, '
+    "and user or address"
+)
+
+
+class Rule(NamedTuple):
+    """A limit of one call, counted for each user (for each address while nobody is signed in) or each address."""
+
+    method: str
+    path: str
+    item: RateLimitItem
+    key: RuleKey
+
+    @property
+    def name(self) -> str:
+        """What it is called in the headers."""
+        return f"{self.method} {self.path} {self.item.amount}/{self.item.GRANULARITY.name} {self.key}"
+
+
+# Whoever signs up gets a place in the database; a school behind one address may well do so in one hour.
+_SIGN_UPS = Rule("POST", "/api/auth/sign-up", RateLimitItemPerHour(60), "address")
+
+
+class Everywhere(Protocol):
+    """Where all instances count together."""
+
+    @property
+    def is_away(self) -> bool:
+        """Tell whether it did not answer lately."""
+        ...
+
+    async def count(self, hits: Sequence[Hit]) -> list[Count] | None:
+        """Count and return what all have counted, or None at once when it is away."""
+        ...
+
+    async def look(self) -> None:
+        """Find out whether it answers now."""
+        ...
+
+    async def close(self) -> None:
+        """End what runs and let go of connections."""
+        ...
+
+
+class Counts:
+    """Count here and, where there is one, in the place for all instances."""
+
+    def __init__(self, here: Windows | SharedWindows, everywhere: Everywhere | None) -> None:
+        self._here = here
+        self.everywhere = everywhere
+
+    async def count(self, *hits: Hit) -> list[Count]:
+        """Return what was counted of each key, here or by all, whichever is more. Waits for nothing but a Redis."""
+        here = [self._here.count(hit) for hit in hits]
+        if self.everywhere is None or (everywhere := await self.everywhere.count(hits)) is None:
+            return here
+        return [
+            # Of hits that renew their window, the newest anywhere tells how long it lasts.
+            Count(max(a.hits, b.hits), max(a.ends_in_s, b.ends_in_s)) if hit.renews else max(a, b)
+            for hit, a, b in zip(hits, here, everywhere, strict=True)
+        ]
 
 
 class Limiter:
     """Count requests and refuse those over the limit. Keys of different policies do not meet."""
 
-    def __init__(self, limits: Limits, clock: Clock, seat: Seat | None = None) -> None:
-        """With a `seat` that is shared, all workers of this host count together."""
+    def __init__(
+        self, limits: Limits, clock: Clock, seat: Seat | None = None, everywhere: Everywhere | None = None
+    ) -> None:
+        """With a `seat` that is shared, all workers of this host count together; `everywhere`, all instances.
+
+        Raises SettingsError for a rule that cannot be read.
+        """
         self.enabled = limits.enabled
-        self._clock = clock
-        self._storage: Storage = Windows(clock)
-        if seat is not None and seat.is_shared:
-            self._storage = SharedWindows(clock, seat, window_s=WINDOW_S)
-        self._items: dict[Policy, RateLimitItem] = {
+        self.auth_per_min = limits.auth_per_min
+        is_shared = seat is not None and seat.is_shared
+        self.counts = Counts(
+            SharedWindows(clock, seat) if seat is not None and is_shared else Windows(clock), everywhere
+        )
+        self._rules = _by_call(read_rules(limits.rules))
+        self._items: dict[str, RateLimitItem] = {
             "read": RateLimitItemPerMinute(limits.reads_per_min),
             "write": RateLimitItemPerMinute(limits.writes_per_min),
+            "upload": RateLimitItemPerMinute(limits.uploads_per_min),
             "anonymous": RateLimitItemPerMinute(limits.anonymous_per_min),
-            "auth": RateLimitItemPerMinute(limits.auth_per_min),
-            "auth-account": RateLimitItemPerMinute(limits.auth_per_min * AUTH_PER_ACCOUNT),
-            "auth-address": RateLimitItemPerMinute(limits.auth_per_min * AUTH_PER_ADDRESS),
+            "mail-account": RateLimitItemPerMinute(limits.auth_per_min),
+            "mail-address": RateLimitItemPerMinute(limits.auth_per_min),
+            **{rule.name: rule.item for rules in self._rules.values() for rule in rules},
         }
-        self._policy_headers = {
-            policy: (b"ratelimit-policy", f'"{policy}";q={item.amount};w={WINDOW_S}'.encode())
-            for policy, item in self._items.items()
-        }
-        self._key_starts = {policy: f"{item.key_for(policy)}/" for policy, item in self._items.items()}
+        self._policy_headers = {name: policy_header(name, item) for name, item in self._items.items()}
 
-    def spend(self, headers_out: Headers, *counted: tuple[Policy, int | str]) -> None:
+    def rules_of(self, method: str, path: str) -> Sequence[Rule]:
+        """Return the rules for one operation."""
+        return self._rules.get((method, path), ())
+
+    async def spend(self, headers_out: Headers, *counted: tuple[str, int | str]) -> None:
         """Count one request under each policy and key, and add the headers that say where least is left, and how much.
 
-        Does nothing when limits are switched off. Raises TooMany at the first that has nothing left: those after it do not
-        count the request. Costs about 2 µs each.
+        Does nothing when limits are switched off. Raises TooMany when one has nothing left. Costs about 2 µs each, and a
+        round trip to Redis where one is set.
         """
-        if not self.enabled:
+        if not self.enabled or not counted:
             return
-        least, told, resets_s = sys.maxsize, counted[0][0], 0
-        for policy, key in counted:
-            left, ends_in_s = self._count(policy, key)
+        items = [self._items[policy] for policy, _ in counted]
+        hits = [
+            Hit(f"{policy}/{key}", item.get_expiry())
+            for (policy, key), item in zip(counted, items, strict=True)
+        ]
+        least, told, resets_s = sys.maxsize, 0, 0
+        for index, count in enumerate(await self.counts.count(*hits)):
+            left = items[index].amount - count.hits
             if left < least:
-                least, told, resets_s = left, policy, ends_in_s
-            if left < 0:
-                break
-        headers_out += (
-            self._policy_headers[told],
-            (b"ratelimit", f'"{told}";r={max(0, least)};t={resets_s}'.encode()),
-        )
+                least, told, resets_s = left, index, max(1, int(count.ends_in_s) + 1)
+        policy = counted[told][0]
+        headers_out += self._policy_headers[policy], left_header(policy, least, resets_s)
         if least < 0:
-            raise _too_many(self._items[told].amount, resets_s)
+            raise _too_many(items[told], resets_s)
 
-    def _count(self, policy: Policy, key: int | str) -> tuple[int, int]:
-        """Return how many requests are left, -1 or less when this one was too many, and the seconds until the window ends."""
-        # What the package's fixed-window strategy does, in two calls of the storage instead of its four.
-        counted = f"{self._key_starts[policy]}{key}"
-        hits = self._storage.incr(counted, WINDOW_S)
-        ends_in_s = self._storage.get_expiry(counted) - self._clock.monotonic_s()
-        return self._items[policy].amount - hits, max(1, int(ends_in_s) + 1)
+    @property
+    def store(self) -> Literal["memory", "redis"]:
+        """Where counts are kept as configured, whether or not it answers."""
+        return "memory" if self.counts.everywhere is None else "redis"
+
+    async def is_degraded(self) -> bool:
+        """Find out whether the place for all instances does not answer, so that each counts for itself."""
+        everywhere = self.counts.everywhere
+        if everywhere is None:
+            return False
+        await everywhere.look()
+        return everywhere.is_away
+
+    async def close(self) -> None:
+        """Let go of the place for all instances."""
+        if self.counts.everywhere is not None:
+            await self.counts.everywhere.close()
 
 
-def _too_many(quota: int, resets_s: int) -> TooMany:
+def read_rules(texts: Iterable[str]) -> list[Rule]:
+    """Read `limits.rules`. Raises SettingsError that names the first one that is wrong."""
+    rules = []
+    for text in texts:
+        found = _RULE.fullmatch(text)
+        if found is None:
+            raise SettingsError(f'limits.rules: "{text}" {_RULE_FORM}')
+        method, path, rate, _, _, key = found.groups()
+        rules.append(Rule(method, path, parse(rate), "user" if key == "user" else "address"))
+    return rules
+
+
+def check_rules(texts: Iterable[str], calls: Iterable[tuple[str, str]]) -> None:
+    """Raise SettingsError for a rule of a call that is not among `calls`: methods and paths."""
+    known = set(calls)
+    for rule in read_rules(texts):
+        if (rule.method, rule.path) not in known:
+            raise SettingsError(
+                f'limits.rules: there is no call "{rule.method} {rule.path}"; /api/docs lists them, with {{names}} for parameters'
+            )
+
+
+def policy_header(name: str, item: RateLimitItem) -> tuple[bytes, bytes]:
+    """Return the header that describes a policy."""
+    return b"ratelimit-policy", f'"{name}";q={item.amount};w={item.get_expiry()}'.encode()
+
+
+def left_header(name: str, left: int, resets_s: int) -> tuple[bytes, bytes]:
+    """Return the header that says how much of a policy is left."""
+    return b"ratelimit", f'"{name}";r={max(0, left)};t={resets_s}'.encode()
+
+
+def _by_call(rules: Iterable[Rule]) -> dict[tuple[str, str], list[Rule]]:
+    """Sort rules by their call; one of the operator's replaces ours of the same call and key."""
+    rules = list(rules)
+    own = {(rule.method, rule.path, rule.key) for rule in rules}
+    if _SIGN_UPS[:2] + _SIGN_UPS[3:] not in own:
+        rules.append(_SIGN_UPS)
+    sorted_rules: dict[tuple[str, str], list[Rule]] = {}
+    for rule in rules:
+        sorted_rules.setdefault((rule.method, rule.path), []).append(rule)
+    return sorted_rules
+
+
+def _too_many(item: RateLimitItem, resets_s: int) -> TooMany:
+    allowed = f"At most {item.amount} requests of this kind are allowed in {item.get_expiry()} seconds."
     return TooMany(
-        f"At most {quota} requests of this kind are allowed in {WINDOW_S} seconds. Try again in {resets_s} s.",
+        f"{allowed} Try again in {resets_s} s.",
         code="RATE_LIMITED",
         retry_after_s=resets_s,
     )

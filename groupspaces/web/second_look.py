@@ -16,7 +16,7 @@ from groupspaces.clock import Clock
 from groupspaces.db.database import Database
 from groupspaces.errors import Forbidden, Invalid, NotFound, Unauthenticated
 
-from .windows import Windows
+from .windows import Hit, Windows
 
 # For one person, address or session in a minute; all who look at the same time share a round anyway.
 VAIN_LOOKS = 20
@@ -63,7 +63,7 @@ class SecondLook:
         """
         if not self._asks_the_primary():
             return False
-        return self._vain.get(caller) < VAIN_LOOKS and await self._db.catch_up()
+        return self._vain_looks(caller) < VAIN_LOOKS and await self._db.catch_up()
 
     async def wait_for(self, seq: int, caller: str) -> None:
         """Return when local reads include the position that `caller` named; raises what `Database.wait_for` raises.
@@ -71,7 +71,7 @@ class SecondLook:
         Nobody is refused for what they named before, but after many in vain the question waits for the next that is due.
         """
         name = f"position/{caller}"
-        if self._vain.get(name) >= VAIN_LOOKS and self._asks_the_primary():
+        if self._vain_looks(name) >= VAIN_LOOKS and self._asks_the_primary():
             # All who wait here go on at the same moment, and so share one round.
             await asyncio.sleep(_PACE_S - time.monotonic() % _PACE_S)
         try:
@@ -82,7 +82,10 @@ class SecondLook:
 
     def was_vain(self, caller: str) -> None:
         """Count a look that ended in the same no."""
-        self._vain.incr(caller, _WINDOW_S)
+        self._vain.count(Hit(caller, _WINDOW_S))
+
+    def _vain_looks(self, caller: str) -> int:
+        return self._vain.count(Hit(caller, _WINDOW_S, 0)).hits
 
     def _asks_the_primary(self) -> bool:
         return self._db.mode != "standalone" and self._db.status().primary != "unreachable"

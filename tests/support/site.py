@@ -30,6 +30,8 @@ from groupspaces.web.application import application
 from groupspaces.web.bookmarks import Bookmarks
 from groupspaces.web.context import Principal, Services
 from groupspaces.web.cookies import SESSION_COOKIE, SessionCookies, hash_token, new_token
+from groupspaces.web.devices import DeviceCookies
+from groupspaces.web.guesses import Guesses
 from groupspaces.web.http_protocol import BoundedHead
 from groupspaces.web.limits import Limiter
 from groupspaces.web.operations import Operation
@@ -85,7 +87,11 @@ class Site:
         self.traffic = Traffic()
         self.parts: dict[type[Any], Any] = {}
         self.hub = Hub(db, members=self._members)
-        self.cookies = SessionCookies(KeyRing(SECRET), secure=False)
+        self.keys = KeyRing(SECRET)
+        self.cookies = SessionCookies(self.keys, secure=False)
+        self.limiter = Limiter(settings.limits, SystemClock())
+        self.parts[DeviceCookies] = DeviceCookies(self.keys, secure=False)
+        self.parts[Guesses] = Guesses(self.limiter, self.keys, self.parts[DeviceCookies])
         self.services = Services(
             settings=settings,
             clock=SystemClock(),
@@ -94,7 +100,7 @@ class Site:
             credentials=_Credentials(db),
             cookies=self.cookies,
             bookmarks=Bookmarks(db, max_stale_s=settings.auth.max_stale_s),
-            limiter=Limiter(settings.limits, SystemClock()),
+            limiter=self.limiter,
             proxies=TrustedProxies(settings.server.trusted_proxies),
             activity=Activity(),
             parts=self.parts,

@@ -16,8 +16,7 @@ from groupspaces.db.batch import Batch, Statement
 from groupspaces.db.changes import NOW_MS, audience_user, record_last
 from groupspaces.errors import Conflict, Forbidden, NotFound
 from groupspaces.web.context import Context
-from groupspaces.web.limits import AUTH_PER_ACCOUNT
-from groupspaces.web.operations import PUBLIC, SIGNED_IN, operation
+from groupspaces.web.operations import PUBLIC, SIGNED_IN, ForTokens, operation
 from tests.support.site import Site, open_site
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=20)]
@@ -57,6 +56,8 @@ class Page(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class OnlyEven:
     name = "even spaces"
+    for_tokens: ForTokens = "method"
+    is_of_a_space = True
 
     async def check(self, ctx: Context) -> None:
         if ctx.params["space_id"] == 13:
@@ -534,39 +535,6 @@ async def test_reads_are_counted_before_anything_is_waited_for(tmp_path: Path) -
         answers = [await client.get("/api/spaces", headers={"gs-bookmark": str(2**62)}) for _ in range(3)]
         assert [answer.status_code for answer in answers] == [422, 422, 429]
         assert answers[1].headers["ratelimit"].startswith('"read";r=0;t=')
-
-
-async def test_signing_in_is_counted_by_account_whatever_the_spelling(tmp_path: Path) -> None:
-    async with (
-        open_site(tmp_path, {"limits.auth_per_min": "2"}) as site,
-        site.mount(OPERATIONS).client() as client,
-    ):
-        emails = ["ada@example.org", "ADA@example.org", " ada@example.org"]
-        answers = [await client.post("/api/auth/sign-in", json={"email": e}) for e in emails]
-        assert [answer.status_code for answer in answers] == [200, 200, 429]
-        assert answers[0].headers["ratelimit"].startswith('"auth";r=1;t=')
-        assert answers[2].headers["ratelimit"].startswith('"auth";r=0;t=')
-        other = await client.post("/api/auth/sign-in", json={"email": "bob@example.org"})
-        assert other.status_code == 200
-
-
-async def test_nobody_is_locked_out_by_one_who_guesses_elsewhere(tmp_path: Path) -> None:
-    async def sign_in(client: httpx2.AsyncClient, address: str) -> httpx2.Response:
-        headers = {"x-forwarded-for": address}
-        return await client.post("/api/auth/sign-in", json={"email": "ada@example.org"}, headers=headers)
-
-    async with (
-        open_site(tmp_path, {"limits.auth_per_min": "2"}) as site,
-        site.mount(OPERATIONS).client() as client,
-    ):
-        guesses = [(await sign_in(client, "198.51.100.1")).status_code for _ in range(2 * AUTH_PER_ACCOUNT)]
-        assert guesses == [200, 200] + [429] * (len(guesses) - 2)
-        assert (await sign_in(client, "203.0.113.7")).status_code == 200
-        # Many addresses together are stopped all the same.
-        crowd = [await sign_in(client, f"192.0.2.{number}") for number in range(2 * AUTH_PER_ACCOUNT)]
-        assert crowd[0].status_code == 200
-        assert code(crowd[-1]) == (429, "RATE_LIMITED")
-        assert crowd[-1].headers["ratelimit"].startswith('"auth-account";r=0;t=')
 
 
 async def test_an_address_comes_from_trusted_proxies_only(tmp_path: Path) -> None:
