@@ -33,14 +33,17 @@ def job_table(
 ) -> tuple[Job, ...]:
     """Return the jobs of one instance. `on_sync_due` hears of each time the interval alone asks for a sync."""
 
+    def skip_when_away(error: Unavailable) -> None:
+        # Health, metrics and a condition say that the primary is away; a failure for every second of it would help nobody.
+        if db.status().primary == "unreachable":
+            raise Skipped("The primary cannot be reached.") from error
+
     async def replica_sync() -> None:
         on_sync_due()
         try:
             await db.sync()
         except Unavailable as error:
-            # Health, metrics and a condition say that the primary is away; a failure for every second of it would help nobody.
-            if db.status().primary == "unreachable":
-                raise Skipped("The primary cannot be reached.") from error
+            skip_when_away(error)
             raise
 
     async def look() -> None:
@@ -54,11 +57,14 @@ def job_table(
             sealed = await seals.seal()
         except Conflict as error:
             raise Skipped(error.detail) from error
+        except Unavailable as error:
+            skip_when_away(error)
+            raise
         if sealed is None:
             raise Skipped("Nothing was done since.")
         return sealed
 
-    async def audit_check() -> str | None:
+    async def audit_check() -> str:
         return await seals.forget(settings.audit.retention_days)
 
     jobs = [

@@ -95,18 +95,24 @@ class AuditSeals:
         Raises Conflict (`SEALED_ELSEWHERE`) when another instance did, and what the leader's writes raise.
         """
         await self._sign_anew()
+        newest = await self._one(_NEWEST_SQL)
         sealed = 0
         for _ in range(_SEALS_A_RUN):
-            newest = await self._one(_NEWEST_SQL)
-            after_id = newest.last_id if newest else 0
-            rows = await self._rows(after_id, _LAST_POSSIBLE_ID, _ROWS_A_SEAL)
+            rows = await self._rows(newest.last_id if newest else 0, _LAST_POSSIBLE_ID, _ROWS_A_SEAL)
             if not rows:
                 break
-            await self._add(newest, rows)
+            try:
+                newest = await self._add(newest, rows)
+            except Conflict:
+                await self._fetch()
+                raise
             sealed += len(rows)
-        return f"sealed {sealed}" if sealed else None
+        if not sealed:
+            return None
+        await self._fetch()
+        return f"sealed {sealed}"
 
-    async def _add(self, newest: Seal | None, rows: list[Row]) -> None:
+    async def _add(self, newest: Seal | None, rows: list[Row]) -> Seal:
         after_id, before = (newest.last_id, newest.digest) if newest else (0, b"")
         last_id, at_ms = int(str(rows[-1][0])), int(str(rows[-1][1]))
         chain = Chain(before)
@@ -117,11 +123,12 @@ class AuditSeals:
             self._conditions.set(
                 BROKEN, True, f"The seal of entry {after_id} is signed with an unknown secret."
             )
-        params: tuple[Value, ...] = (last_id, at_ms, len(rows), digest, self._signature(word, digest))
+        seal = Seal(last_id, at_ms, len(rows), digest, self._signature(word, digest))
         refused = Conflict("Another instance has sealed meanwhile.", code="SEALED_ELSEWHERE")
-        statement = Statement(_INSERT_SQL, (*params, after_id, after_id, last_id, len(rows)), refused=refused)
-        await self._write(Batch([statement]))
+        params: tuple[Value, ...] = (*seal, after_id, after_id, last_id, len(rows))
+        await self._write(Batch([Statement(_INSERT_SQL, params, refused=refused)]))
         log(_log, logging.INFO, "audit sealed", last_id=last_id, entries=len(rows), digest=digest.hex())
+        return seal
 
     async def _sign_anew(self) -> None:
         """Sign both ends of the chain with the newest secret, while the one they were signed with still counts."""
@@ -184,7 +191,7 @@ class AuditSeals:
 
     # --- forgetting ---
 
-    async def forget(self, retention_days: int) -> str | None:
+    async def forget(self, retention_days: int) -> str:
         """Check the record, then forget whole sealed ranges that are older than that. Returns a line about it.
 
         A record that does not hold is kept as it is: what is missing or changed must not be covered up.
@@ -224,6 +231,7 @@ class AuditSeals:
             Statement(_FORGET_SQL, (last.last_id,)),
         ]
         await self._write(Batch(statements))
+        await self._fetch()
         return entries
 
     # --- signatures ---
@@ -238,6 +246,10 @@ class AuditSeals:
         return next((word for word in WORDS if self._secret_of(seal, word) is not None), None)
 
     # --- reading ---
+
+    async def _fetch(self) -> None:
+        """See here what was just written: seals are in no feed, whose movement alone would bring them."""
+        await self._db.sync(force=True)
 
     async def _one(self, sql: str) -> Seal | None:
         row = await self._db.read_one(sql)

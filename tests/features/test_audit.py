@@ -25,7 +25,7 @@ async def test_what_operators_did_is_read_page_by_page(world: World) -> None:
 
     seen, cursor = [], ""
     while cursor is not None:
-        page = (await operator.get(f"/api/ops/audit?limit=3{cursor}")).json()
+        page = (await operator.get(f"/api/ops/audit?action=job.changed&limit=3{cursor}")).json()
         assert 1 <= len(page["items"]) <= 3
         seen += page["items"]
         cursor = None if page["next"] is None else f"&cursor={page['next']}"
@@ -56,19 +56,6 @@ async def test_a_standalone_server_is_a_fleet_of_one_that_leads(world: World) ->
     answer = await operator.get(f"/api/ops/instances?instance={instance['id']}")
     assert answer.status_code == 200
     problem(await operator.get("/api/ops/instances?instance=other"), 404, "INSTANCE_UNKNOWN")
-
-
-async def test_old_entries_are_forgotten_and_others_are_not(world: World) -> None:
-    operator = await world.person()
-    day_ms = 86_400_000
-    for days in (364, 366, 400):
-        await world.change(
-            "INSERT INTO audit (at_ms, actor_id, instance_id, action, subject, data) "
-            f"VALUES (CAST(unixepoch('subsec') * 1000 AS INTEGER) - {days * day_ms}, NULL, 'x', 'test', '{days}', '{{}}')"
-        )
-    await world.app._scheduler._jobs["retention"].run()
-    left = (await operator.get("/api/ops/audit")).json()["items"]
-    assert [entry["subject"] for entry in left] == ["364"]
 
 
 async def test_a_call_is_refused_the_second_time_also_when_its_memory_was_full(
