@@ -27,6 +27,7 @@ from groupspaces.features.accounts.avatars import Pictures
 from groupspaces.features.accounts.ceremonies import Ceremonies
 from groupspaces.features.accounts.credentials import StoredCredentials
 from groupspaces.features.accounts.forgotten import ForgottenPasswords
+from groupspaces.features.accounts.last_seen import LastSeen, Used
 from groupspaces.features.accounts.letters import Letters
 from groupspaces.features.accounts.links import Links
 from groupspaces.features.accounts.passwords import Passwords
@@ -100,6 +101,9 @@ FEATURES = (
     replication_api,
     metrics,
 )
+# How long who leads waits for what the other workers of its host have to tell.
+_WORKERS_TIMEOUT_S = 1.0
+
 EVENTS = (account_events, space_events, chat_events)
 
 _log = logging.getLogger("groupspaces")
@@ -195,9 +199,17 @@ class Application:
             timeout_s=settings.replica.timeout_s,
             leader_silent_s=crew.leader_silent_s,
         )
+        self._last_seen = LastSeen(db, clock, settings.auth)
         self._scheduler = Scheduler(
             job_table(
-                db, settings, self._fleet, watch, self._pace, seals, on_sync_due=self._history.scheduled
+                db,
+                settings,
+                self._fleet,
+                watch,
+                self._pace,
+                seals,
+                on_sync_due=self._history.scheduled,
+                store_last_seen=self._store_last_seen,
             ),
             JobHistory(self._store),
             conditions,
@@ -229,6 +241,7 @@ class Application:
             limiter=limiter,
             proxies=TrustedProxies(settings.server.trusted_proxies),
             activity=self._activity,
+            note_use=self._last_seen.note,
             parts={
                 Pages: pages,
                 Passwords: Passwords(),
@@ -267,7 +280,12 @@ class Application:
 
     async def start(self) -> None:
         """Open the database and begin the jobs. Raises a `SettingsError` when serving would be wrong."""
-        verbs = {"traffic": self._report_traffic, "counted": self._counted, "refresh": self._refresh}
+        verbs = {
+            "traffic": self._report_traffic,
+            "counted": self._counted,
+            "refresh": self._refresh,
+            "seen": self._report_seen,
+        }
         await self._crew.join(verbs)
         await self._db.open()
         self._tuning.start()
@@ -298,6 +316,7 @@ class Application:
         if self._crew.is_elected:
             await self._stop_duties()
         await self._hub.close()
+        await self._last_seen.close()
         await self._forgotten.close()
         await self._mailer.close()
         await self._tuning.close()
@@ -365,6 +384,15 @@ class Application:
 
     async def _counted(self, line: Line, payload: Any) -> None:
         self._metrics.inherit(payload)
+
+    async def _report_seen(self, line: Line, payload: Any) -> list[Used]:
+        return self._last_seen.taken()
+
+    async def _store_last_seen(self) -> str:
+        """Write when credentials were last used, at whichever worker of this host."""
+        for used in await self._crew.ask_all("seen", timeout_s=_WORKERS_TIMEOUT_S):
+            self._last_seen.add(used)
+        return await self._last_seen.store()
 
     async def _refresh(self, line: Line, payload: Any) -> None:
         self._db.refresh()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from groupspaces.db.database import Database
 from groupspaces.db.retention import trim
@@ -18,6 +18,7 @@ from scheduler.schedules import Every
 _RETENTION_INTERVAL_S = 3600.0
 _WATCH_INTERVAL_S = 2.0
 _SEAL_INTERVAL_S = 60.0
+_LAST_SEEN_INTERVAL_S = 60.0
 _CHECK_INTERVAL_S, _CHECK_DELAY_S = 86_400.0, 600.0
 
 
@@ -30,6 +31,7 @@ def job_table(
     seals: AuditSeals,
     *,
     on_sync_due: Callable[[], None],
+    store_last_seen: Callable[[], Awaitable[str]],
 ) -> tuple[Job, ...]:
     """Return the jobs of one instance. `on_sync_due` hears of each time the interval alone asks for a sync."""
 
@@ -67,7 +69,24 @@ def job_table(
     async def audit_check() -> str:
         return await seals.forget(settings.audit.retention_days)
 
+    async def last_seen() -> str:
+        try:
+            return await store_last_seen()
+        except Unavailable as error:
+            if db.status().primary == "unreachable":
+                raise Skipped("The primary cannot be reached.") from error
+            raise
+
     jobs = [
+        Job(
+            "last_seen",
+            "Keep when sessions and API tokens were last used",
+            last_seen,
+            Every(_LAST_SEEN_INTERVAL_S),
+            first_delay_s=_LAST_SEEN_INTERVAL_S,
+            shares_rows=True,
+            interval_range_s=(10.0, 3600.0),
+        ),
         Job(
             "retention",
             "Forget old rows of the change feed and used Idempotency-Keys",

@@ -39,6 +39,7 @@ class Authenticator:
         self._db: Database = services.db
         self._clock: Clock = services.clock
         self._activity = services.activity
+        self._note_use = services.note_use
         self._sessions: dict[bytes, Principal] = {}
         self._tokens: dict[bytes, Principal] = {}
         self._forgotten = 0
@@ -67,6 +68,7 @@ class Authenticator:
             principal = None
         if principal is not None:
             self._activity.seen(self._clock.monotonic_s())
+            self._note_use(principal)
         return principal
 
     async def _verify_session(self, value: bytes, needed: bool) -> Principal | None:

@@ -7,7 +7,7 @@ a cookie, a header or another request.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, cast
 
@@ -39,6 +39,9 @@ Part = TypeVar("Part")
 LOCAL_OPERATOR = "groupspaces.local_operator"  # in the scope: the call came through the data folder's socket
 
 
+def _nobody_notes(principal: Principal) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """What every handler may use; made once by `app.py`."""
@@ -53,6 +56,7 @@ class Services:
     limiter: Limiter
     proxies: TrustedProxies
     activity: Activity
+    note_use: Callable[[Principal], None] = _nobody_notes  # told of each request that a credential comes with
     parts: Mapping[type[Any], Any] = field(default_factory=dict)  # what one feature keeps, by its type
 
 
