@@ -22,7 +22,14 @@ from groupspaces.db.peers import PeerClient
 from groupspaces.db.status import Round
 from groupspaces.features.accounts import api as accounts
 from groupspaces.features.accounts import events as account_events
-from groupspaces.features.accounts import factor_api, passkeys_api, password_api, profile_api, tokens_api
+from groupspaces.features.accounts import (
+    factor_api,
+    oauth_api,
+    passkeys_api,
+    password_api,
+    profile_api,
+    tokens_api,
+)
 from groupspaces.features.accounts.avatars import Pictures
 from groupspaces.features.accounts.ceremonies import Ceremonies
 from groupspaces.features.accounts.credentials import StoredCredentials
@@ -30,7 +37,9 @@ from groupspaces.features.accounts.forgotten import ForgottenPasswords
 from groupspaces.features.accounts.last_seen import LastSeen, Used
 from groupspaces.features.accounts.letters import Letters
 from groupspaces.features.accounts.links import Links
+from groupspaces.features.accounts.oauth_flow import Flows
 from groupspaces.features.accounts.passwords import Passwords
+from groupspaces.features.accounts.providers import Providers, providers_of
 from groupspaces.features.accounts.second_factor import SecondFactor
 from groupspaces.features.accounts.sign_up import SignUpRules, setup_codes
 from groupspaces.features.chat import api as chat
@@ -88,6 +97,7 @@ FEATURES = (
     password_api,
     factor_api,
     passkeys_api,
+    oauth_api,
     profile_api,
     tokens_api,
     spaces,
@@ -245,6 +255,8 @@ class Application:
             parts={
                 Pages: pages,
                 Passwords: Passwords(),
+                Providers: providers_of(settings.oauth),
+                Flows: Flows(keys, clock, secure=is_secure),
                 Pictures: Pictures(),
                 Links: links,
                 Letters: letters,

@@ -21,7 +21,8 @@ from groupspaces.db.batch import Batch, Statement, Write
 from groupspaces.db.changes import NOBODY, NOW_MS, record
 from groupspaces.db.database import Database
 from groupspaces.errors import AppError, Conflict, FieldError, Forbidden, Invalid
-from groupspaces.features.accounts import sessions, usernames, users
+from groupspaces.features.accounts import linked, sessions, usernames, users
+from groupspaces.features.accounts.linked import Elsewhere
 from groupspaces.features.accounts.passwords import Passwords
 from groupspaces.features.accounts.sessions import NewSession, Session
 from groupspaces.features.accounts.users import User
@@ -35,11 +36,11 @@ _SOMEBODY_EXISTS = "coalesce((SELECT max(id) FROM user), 0) > 0"
 _SOMEBODY_EXISTS_SQL = f"SELECT {_SOMEBODY_EXISTS}"
 
 _INSERT_SQL = f"""
-INSERT INTO user (email, name, username, password_hash, is_operator, created_at_ms)
+INSERT INTO user (email, name, username, password_hash, email_verified_at_ms, is_operator, created_at_ms)
 SELECT ?, ?,
   (SELECT value FROM json_each(?)
     WHERE {usernames.IS_FREE} ORDER BY key LIMIT 1),
-  ?, NOT ({_SOMEBODY_EXISTS}), {NOW_MS}
+  ?, CASE WHEN ? THEN {NOW_MS} END, NOT ({_SOMEBODY_EXISTS}), {NOW_MS}
 WHERE CASE WHEN {_SOMEBODY_EXISTS} THEN ? ELSE ? END
 RETURNING {users.COLUMNS}"""
 
@@ -72,13 +73,17 @@ class SignUpRules:
 
 @dataclass(frozen=True, slots=True)
 class Applicant:
-    """Somebody who wants an account; `email` is normalised."""
+    """Somebody who wants an account; `email` is normalised.
+
+    Whoever signs in `elsewhere` brings no password, and an address that the provider has verified.
+    """
 
     email: str
     name: str
-    password: str
+    password: str | None
     invite: str | None
     setup_code: str | None
+    elsewhere: Elsewhere | None = None
 
 
 def setup_codes(keys: KeyRing, public_url: str) -> tuple[str, ...]:
@@ -116,12 +121,22 @@ async def sign_up(
         exists = await _somebody_exists(db)
         if not (as_later if exists else as_first):
             raise _closed() if exists else _setup_code_required()
-    await passwords.refuse_weak(applicant.password, (applicant.name, applicant.email))
-    password_hash = await passwords.hash(applicant.password)
+    password_hash = ""
+    if applicant.password is not None:
+        await passwords.refuse_weak(applicant.password, (applicant.name, applicant.email))
+        password_hash = await passwords.hash(applicant.password)
     candidates = msgspec.json.encode(usernames.candidates(applicant.name)).decode()
     insert = Statement(
         _INSERT_SQL,
-        (applicant.email, applicant.name, candidates, password_hash, as_later, as_first),
+        (
+            applicant.email,
+            applicant.name,
+            candidates,
+            password_hash,
+            applicant.elsewhere is not None,
+            as_later,
+            as_first,
+        ),
         refused=refused,
     )
     statements = [
@@ -146,7 +161,10 @@ async def sign_up(
         statements += [*admission.statements, _joined(admission)]
     statements += [_audited(session.origin), *sessions.ending_replaced(session)]
     taken = Conflict("There is an account with this e-mail address. Sign in instead.", code="EMAIL_TAKEN")
-    written = await write(Batch(statements, conflicts={"user.email": taken}))
+    if applicant.elsewhere is not None:
+        statements += linked.linking_newcomer(applicant.elsewhere, applicant.email, session.origin)
+    conflicts = {"user.email": taken, linked.UNIQUE: taken}
+    written = await write(Batch(statements, conflicts=conflicts))
     return users.own_of(written.rows[0][0]), sessions.session_of(
         written.rows[1][0], current=True, confirmed_ms=session.confirmed_ms
     )
