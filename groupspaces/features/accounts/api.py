@@ -100,7 +100,6 @@ class SessionList(msgspec.Struct):
     body=SignUp,
     returns=SignedIn,
     status=201,
-    rate="auth",
 )
 async def post_sign_up(ctx: Context, body: SignUp) -> SignedIn:
     refuse_passwords_switched_off(ctx)

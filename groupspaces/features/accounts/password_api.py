@@ -146,7 +146,7 @@ async def put_password(ctx: Context, body: PasswordChange) -> None:
     body=Forgotten,
     returns=Accepted,
     status=202,
-    rate="auth",
+    rate="mail",
 )
 async def post_forgot(ctx: Context, body: Forgotten) -> Accepted:
     refuse_passwords_switched_off(ctx)
@@ -179,7 +179,7 @@ async def post_reset(ctx: Context, body: PasswordReset) -> None:
     tag="Authentication",
     body=EmailChange,
     returns=EmailChanged,
-    rate="auth",
+    rate="mail",
     for_unverified=True,
 )
 async def put_email(ctx: Context, body: EmailChange) -> EmailChanged:
@@ -220,7 +220,7 @@ async def post_verify(ctx: Context, body: EmailVerification) -> None:
     summary="Have the link that confirms your e-mail address sent again",
     tag="Authentication",
     returns=Mailed,
-    rate="auth",
+    rate="mail",
     for_unverified=True,
 )
 async def post_verification(ctx: Context) -> Mailed:
