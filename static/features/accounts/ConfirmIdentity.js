@@ -42,13 +42,13 @@ function Question({ user }) {
     <${Dialog} title="Confirm that it is you" onClose=${notConfirmed}>
       <p class="ink-2">This changes who can get into your account, so it needs you. It counts for the next minutes.</p>
       ${problem?.text && problem.way !== "password" && html`<${FieldError} text=${problem.text} role="alert" />`}
+      ${hasKeys && html`
+        <${Button} kind=${user.has_password ? "line" : "primary"} wide icon="key-round" data-autofocus=${user.has_password ? undefined : ""}
+          busy=${busy === "passkey" && "Waiting for your passkey…"} onClick=${() => attempt("passkey", confirmByPasskey)}>Use a passkey<//>
+        ${user.has_password && html`<p class="or">or with your password</p>`}`}
       ${user.has_password
         ? html`<${ByPassword} user=${user} busy=${busy === "password"} error=${problem?.way === "password" ? problem.error : null} attempt=${attempt} />`
         : passkeys.data && !hasKeys && html`<${ByProvider} />`}
-      ${hasKeys && html`
-        ${user.has_password && html`<p class="or">or</p>`}
-        <${Button} kind=${user.has_password ? "line" : "primary"} wide icon="key-round" data-autofocus=${user.has_password ? undefined : ""}
-          busy=${busy === "passkey" && "Waiting for your passkey…"} onClick=${() => attempt("passkey", confirmByPasskey)}>Use a passkey<//>`}
     <//>`;
 }
 

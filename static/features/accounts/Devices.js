@@ -33,12 +33,12 @@ export function Devices({ ended }) {
   };
 
   return html`
-    <${Section} id="devices" title="Devices" loaded=${sessions} what="Your devices" rows=${2}>
+    <${Section} id="devices" title="Devices" loaded=${sessions} what="Your devices" rows=${2}
+      actions=${others.length > 0 && html`<${Button} onClick=${() => setAsking(true)}>Sign out the others…<//>`}>
       <p class="sect-note">Where you are signed in. End what you do not know, and change the password then.</p>
       <ul class="things">${[...items.filter((item) => item.current), ...others].map((item) => html`<${Device} key=${item.id} item=${item} end=${() => end(item)} />`)}</ul>
-      ${others.length > 0 && html`<p class="sect-act"><${Button} onClick=${() => setAsking(true)}>Sign out everywhere else…<//></p>`}
       ${asking && html`
-        <${ConfirmDialog} title="Sign out everywhere else?" verb="Sign out the others" busyVerb="Signing out…" act=${endOtherSessions}
+        <${ConfirmDialog} title="Sign out the others?" verb="Sign out the others" busyVerb="Signing out…" act=${endOtherSessions}
           onClose=${() => setAsking(false)} onDone=${() => sessions.put(items.filter((item) => item.current))}>
           <p>${others.length === 1 ? "One other device is" : `${pluralWord(others.length, "other device")} are`.replace(/^./, (letter) => letter.toUpperCase())} signed out at once. You stay signed in here.</p>
         <//>`}

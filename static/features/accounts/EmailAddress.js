@@ -26,17 +26,15 @@ export function EmailAddress({ user }) {
     toast(changed ? "The address is changed" : "A link is on its way to the new address", { icon: changed ? "check" : "mail" });
   };
   return html`
-    <${Section} id="email" title="E-mail">
+    <${Section} id="email" title="E-mail" actions=${html`
+      ${!user.email_verified && ways?.mail && html`<${SendAgain} />`}
+      <${Button} onClick=${() => setOpen(true)}>Change the address…<//>`}>
       <p class="row row-wrap"><span class="break">${user.email}</span>
         ${user.email_verified
           ? html`<span class="chip chip-ok"><${Icon} name="check" small />Confirmed</span>`
           : html`<span class="chip">Not confirmed</span>`}</p>
       <p class="sect-note">Only you and the operators see it. ${ways?.mail ? "You sign in with it, and get back in by it when the password is lost." : "You sign in with it."}</p>
       ${waitingFor && html`<p class="sect-note" role="status">Open the link in the mail to <b class="break">${waitingFor}</b>. Until then the address above stays.</p>`}
-      <p class="sect-act row row-wrap">
-        <${Button} onClick=${() => setOpen(true)}>Change the address…<//>
-        ${!user.email_verified && ways?.mail && html`<${SendAgain} />`}
-      </p>
       ${isOpen && html`<${ChangeEmail} byMail=${Boolean(ways?.mail)} onClose=${() => setOpen(false)} onDone=${done} />`}
     <//>`;
 }

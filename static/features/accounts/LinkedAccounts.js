@@ -1,9 +1,11 @@
 import { html, useState } from "../../vendor/preact.js";
+import { explain } from "../../lib/problems.js";
 import { fullTime, shortTime } from "../../lib/time.js";
 import { Button } from "../../ui/Button.js";
 import { ConfirmDialog } from "../../ui/ConfirmDialog.js";
 import { toast } from "../../ui/toasts.js";
 import { useLoaded } from "../../ui/useLoaded.js";
+import { ensureConfirmed } from "./confirm.js";
 import { ProviderMark } from "./ProviderMark.js";
 import { Section } from "./Section.js";
 import { listLinked, unlink } from "./security.js";
@@ -22,6 +24,14 @@ export function LinkedAccounts() {
     linked.put(items.filter((other) => other.id !== leaving.id));
     toast(`${leaving.provider_name} is not linked any more`);
   };
+  const link = async (provider) => {
+    try {
+      await ensureConfirmed();
+      location.assign(providerLink(provider, { next: "/settings/security", purpose: "link" }));
+    } catch (error) {
+      toast(explain(error), { icon: "circle-alert" });
+    }
+  };
   return html`
     <${Section} id="linked" title="Linked accounts" loaded=${linked} what="Your linked accounts">
       <p class="sect-note">Accounts you have elsewhere. Each that is linked signs you in here.</p>
@@ -37,7 +47,7 @@ export function LinkedAccounts() {
             <li class="thing" key=${provider.id}>
               <${ProviderMark} id=${provider.id} />
               <div class="line-main"><b>${provider.name}</b><span class="line-sub">Not linked</span></div>
-              <a class="btn btn-s" href=${providerLink(provider, { next: "/settings/security", purpose: "link" })} aria-label=${`Link ${provider.name}`}>Link</a>
+              <${Button} small aria-label=${`Link ${provider.name}`} onClick=${() => link(provider)}>Link<//>
             </li>`)}
         </ul>`}
       ${leaving && html`

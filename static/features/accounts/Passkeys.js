@@ -34,7 +34,8 @@ export function Passkeys({ passkeys }) {
   };
 
   return html`
-    <${Section} id="passkeys" title="Passkeys" loaded=${passkeys} what="Your passkeys">
+    <${Section} id="passkeys" title="Passkeys" loaded=${passkeys} what="Your passkeys"
+      actions=${hasPasskeys() && html`<${Button} icon="plus" onClick=${() => setOpen({ what: "add" })}>Add a passkey…<//>`}>
       <p class="sect-note">${items.length ? "Each of these signs you in without the password." : "Sign in by finger, face or the PIN of a device, without the password. Nobody can guess or steal a passkey."}</p>
       ${items.length > 0 && html`
         <ul class="things">${items.map((passkey) => html`
@@ -46,9 +47,7 @@ export function Passkeys({ passkeys }) {
               { icon: "trash-2", label: "Remove", bad: true, run: () => setOpen({ what: "remove", passkey }) },
             ]} />
           </li>`)}</ul>`}
-      ${hasPasskeys()
-        ? html`<p class="sect-act"><${Button} icon="plus" onClick=${() => setOpen({ what: "add" })}>Add a passkey…<//></p>`
-        : html`<p class="sect-note gap-t">This browser cannot make passkeys here. They need https and a browser of the last years.</p>`}
+      ${!hasPasskeys() && html`<p class="sect-note">This browser cannot make passkeys here. They need https and a browser of the last years.</p>`}
       ${open?.what === "add" && html`
         <${NameDialog} title="Add a passkey" verb="Continue" busyVerb="Waiting for the device…" start=${deviceOf(navigator.userAgent).name} act=${addPasskey} onClose=${close} onDone=${added}
           hint="So that you know it again in this list.">

@@ -22,9 +22,8 @@ export function Password({ user, onChanged }) {
     onChanged();
   };
   return html`
-    <${Section} id="password" title="Password">
+    <${Section} id="password" title="Password" actions=${html`<${Button} onClick=${() => setOpen(true)}>${user.has_password ? "Change the password…" : "Set a password…"}<//>`}>
       <p class="sect-note">${user.has_password ? "A new password signs all your other devices out." : "You have no password. Set one to have another way in."}</p>
-      <p class="sect-act"><${Button} onClick=${() => setOpen(true)}>${user.has_password ? "Change the password…" : "Set a password…"}<//></p>
       ${isOpen && html`<${ChangePassword} user=${user} onClose=${() => setOpen(false)} onDone=${done} />`}
     <//>`;
 }

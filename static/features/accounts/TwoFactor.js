@@ -33,17 +33,18 @@ export function TwoFactor({ user, totp }) {
   let made = null;
   return html`
     <${Section} id="two-factor" title="Two-factor" loaded=${totp} what="The state of two-factor"
-      aside=${isOn ? html`<span class="chip chip-ok"><${Icon} name="check" small />On</span>` : totp.data && html`<span class="chip">Off</span>`}>
+      aside=${isOn ? html`<span class="chip chip-ok"><${Icon} name="check" small />On</span>` : totp.data && html`<span class="chip">Off</span>`}
+      actions=${isOn
+        ? html`<${Button} kind="quiet" onClick=${() => setOpen("off")}>Turn off…<//><${Button} onClick=${() => setOpen("renew")}>New recovery codes…<//>`
+        : user.has_password && html`<${Button} kind="primary" icon="shield-check" onClick=${() => setOpen("setup")}>Turn on two-factor…<//>`}>
       ${isOn
         ? html`
           <p class="sect-note">Since ${longDay(totp.data.enabled_at)}, signing in by password asks for a code from your authenticator.</p>
-          <${CodesLeft} left=${totp.data.recovery_codes_left} />
-          <p class="sect-act row row-wrap"><${Button} onClick=${() => setOpen("renew")}>New recovery codes…<//><${Button} kind="quiet" onClick=${() => setOpen("off")}>Turn off…<//></p>`
+          <${CodesLeft} left=${totp.data.recovery_codes_left} />`
         : html`
           <p class="sect-note">${user.has_password
             ? "An app on your phone shows a new code every 30 seconds. With two-factor on, signing in takes the password and that code."
-            : "Two-factor asks for a code beside a password. You have none, so there is nothing to ask beside."}</p>
-          ${user.has_password && html`<p class="sect-act"><${Button} icon="shield-check" onClick=${() => setOpen("setup")}>Turn on two-factor…<//></p>`}`}
+            : "Two-factor asks for a code beside a password. You have none, so there is nothing to ask beside."}</p>`}
       ${open === "setup" && html`<${TwoFactorSetup} onClose=${close} onDone=${showCodes} />`}
       ${open === "renew" && html`
         <${ConfirmDialog} title="Make new recovery codes?" verb="Make new codes" busyVerb="Making them…" kind="primary"

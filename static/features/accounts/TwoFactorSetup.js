@@ -1,7 +1,8 @@
 import { html, useRef, useState } from "../../vendor/preact.js";
+import { announce } from "../../lib/announce.js";
+import { copyText } from "../../lib/clipboard.js";
 import { explain, isPrimaryAway } from "../../lib/problems.js";
 import { Button } from "../../ui/Button.js";
-import { CopyLink } from "../../ui/CopyLink.js";
 import { Dialog } from "../../ui/Dialog.js";
 import { FieldError } from "../../ui/Field.js";
 import { LoadError } from "../../ui/LoadError.js";
@@ -58,8 +59,7 @@ function Steps({ enrolment, onClose, onDone }) {
         <img class="qr" src=${`data:image/svg+xml,${encodeURIComponent(enrolment.qr_svg)}`} alt="QR code with the secret; the same secret stands beside it as text" />
         <div class="stack">
           <p><b>Scan this with an authenticator app</b>, such as the one in your password manager, Aegis, 2FAS or Google Authenticator.</p>
-          <div class="field"><span class="legend enrol-legend">Or type this in by hand</span>
-            <${CopyLink} link=${grouped(enrolment.secret)} label="Secret for the authenticator" what="secret" /></div>
+          <${Secret} secret=${enrolment.secret} />
         </div>
       </div>
       <${TextField} label="Code from the app" name="code" inputmode="numeric" autocomplete="one-time-code" maxlength="12" spellcheck="false" data-autofocus=""
@@ -73,8 +73,21 @@ function Steps({ enrolment, onClose, onDone }) {
     </form>`;
 }
 
-/** People read it aloud and type it off the screen. */
-const grouped = (secret) => secret.replace(/(.{4})(?=.)/g, "$1 ");
+/** For those who cannot scan: whole on the screen in groups, to be typed off it. */
+function Secret({ secret }) {
+  const [copied, setCopied] = useState(false);
+  const copy = async () => {
+    const worked = await copyText(secret);
+    setCopied(worked);
+    announce(worked ? "Secret copied" : "Copying is not allowed here. Type it off the screen.", { urgent: !worked });
+  };
+  return html`
+    <div class="secret">
+      <p class="label" id="totp-secret">Or type this in by hand</p>
+      <p class="mono" aria-labelledby="totp-secret" role="group">${secret.match(/.{1,4}/g).map((part) => html`<span>${part}</span> `)}</p>
+      <${Button} small icon=${copied ? "check" : "copy"} onClick=${copy}>${copied ? "Copied" : "Copy"}<//>
+    </div>`;
+}
 
 /** Who does not confirm that it is them has no use for the dialog. */
 const unlessCalledOff = (onClose) => (error) => {

@@ -1,7 +1,9 @@
 /** Asking the person to confirm that it is them. One question at a time: all requests that need it wait for the same answer. */
 
-import { ApiError, confirmBy } from "../../lib/api.js";
+import { api, ApiError, confirmBy } from "../../lib/api.js";
 import { createStore } from "../../lib/store.js";
+
+const LEAST_LEFT_MS = 60_000; // clocks differ, and the way there takes a moment
 
 export const confirmation = createStore({ isOpen: false });
 
@@ -24,13 +26,21 @@ function close() {
   confirmation.set({ isOpen: false });
 }
 
-confirmBy(() => {
+/** Make sure that the person has confirmed lately, before they leave for a page that asks for it. Raises ApiError. */
+export async function ensureConfirmed() {
+  const { session } = await api.get("/auth/session");
+  if (Date.parse(session.confirmed_until) - Date.now() < LEAST_LEFT_MS) await ask();
+}
+
+function ask() {
   if (!answer) {
     answer = Promise.withResolvers?.() ?? withResolvers();
     confirmation.set({ isOpen: true });
   }
   return answer.promise;
-});
+}
+
+confirmBy(ask);
 
 function withResolvers() {
   const made = {};
