@@ -1,6 +1,6 @@
 """The HTTP calls of the second factor: an authenticator's six digits, and recovery codes.
 
-Owns what requests may contain; everything else happens in `second_factor.py`.
+Owns what requests may contain, and who is told by mail of what was done; everything else happens in `second_factor.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import msgspec
 from msgspec import Meta
 
 from groupspaces.features.accounts import second_factor, users
+from groupspaces.features.accounts.letters import Letters
 from groupspaces.features.accounts.second_factor import Enrolment, SecondFactor, Totp
+from groupspaces.mail import Mailer
 from groupspaces.web.context import Context
 from groupspaces.web.operations import CONFIRMED, IN_PERSON, Operation, operation
 
@@ -69,6 +71,7 @@ async def put_totp(ctx: Context, body: FirstCode) -> RecoveryCodes:
     codes = await ctx.part(SecondFactor).enable(
         ctx.services.db, ctx.write, ctx.user_id, body.code, ctx.origin
     )
+    await _tell(ctx, is_on=True)
     return RecoveryCodes(codes)
 
 
@@ -81,7 +84,8 @@ async def put_totp(ctx: Context, body: FirstCode) -> RecoveryCodes:
     for_unverified=True,
 )
 async def delete_totp(ctx: Context) -> None:
-    await ctx.part(SecondFactor).disable(ctx.write, ctx.user_id, ctx.origin)
+    if await ctx.part(SecondFactor).disable(ctx.write, ctx.user_id, ctx.origin):
+        await _tell(ctx, is_on=False)
 
 
 @operation(
@@ -98,3 +102,9 @@ async def post_recovery_codes(ctx: Context) -> RecoveryCodes:
 
 
 OPERATIONS: tuple[Operation, ...] = (get_totp, post_totp, put_totp, delete_totp, post_recovery_codes)
+
+
+async def _tell(ctx: Context, *, is_on: bool) -> None:
+    """Write to the holder of the account, who may not be whoever did it."""
+    holder = await users.own(ctx.read, ctx.user_id)
+    ctx.part(Mailer).send(ctx.part(Letters).second_factor_changed(holder.email, is_on=is_on))

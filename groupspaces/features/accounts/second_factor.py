@@ -83,13 +83,12 @@ class SecondFactor:
         self._clock = clock
 
     async def check(
-        self, db: Database, user_id: int, code: str | None, *, origin: Origin | None = None
+        self, db: Database, user_id: int, code: str | None, *, origin: Origin
     ) -> Sequence[Statement]:
         """Return the statements that have to succeed before a session is opened: none for people without a second factor.
 
         Raises Unauthenticated (`TOTP_REQUIRED` without a code, else `TOTP_WRONG`), and so do the statements when the code has
-        been used meanwhile. An instance that may be behind looks again before it says no. With `origin`, the use of a
-        recovery code is audited.
+        been used meanwhile. An instance that may be behind looks again before it says no. `origin` is that of the sign-in.
         """
         try:
             return await self._proof(db.read, user_id, code, origin)
@@ -138,9 +137,9 @@ class SecondFactor:
         )
         return codes
 
-    async def disable(self, write: Write, user_id: int, origin: Origin) -> None:
-        """Ask for the password alone from now on; no error when that is so already. One round trip."""
-        await write(
+    async def disable(self, write: Write, user_id: int, origin: Origin) -> bool:
+        """Ask for the password alone from now on, and tell whether more was asked for until now. One round trip."""
+        written = await write(
             Batch(
                 [
                     Statement(_FORGET_CODES_SQL, (user_id,)),
@@ -154,6 +153,7 @@ class SecondFactor:
                 ]
             )
         )
+        return written.seq > 0
 
     async def renew_codes(self, write: Write, user_id: int, origin: Origin) -> list[str]:
         """Return new recovery codes; the earlier ones are worth nothing any more. One round trip.
@@ -174,9 +174,7 @@ class SecondFactor:
         )
         return codes
 
-    async def _proof(
-        self, read: Read, user_id: int, code: str | None, origin: Origin | None
-    ) -> Sequence[Statement]:
+    async def _proof(self, read: Read, user_id: int, code: str | None, origin: Origin) -> Sequence[Statement]:
         rows: Any = await read(_ENABLED_SQL, (user_id,))
         if not rows:
             return ()
@@ -195,14 +193,10 @@ class SecondFactor:
         anew = sealed if is_current else self._sealed(user_id, secret)
         return [Statement(_USE_STEP_SQL, (step, anew, user_id), refused=refused)]
 
-    async def _recovery(
-        self, read: Read, user_id: int, hashed: bytes, origin: Origin | None
-    ) -> Sequence[Statement]:
+    async def _recovery(self, read: Read, user_id: int, hashed: bytes, origin: Origin) -> Sequence[Statement]:
         if not await read(_UNUSED_CODE_SQL, (user_id, hashed)):
             raise _wrong()
         use = Statement(_USE_CODE_SQL, (user_id, hashed), refused=_wrong())
-        if origin is None:
-            return [use]
         return [use, replace(origin, actor_id=user_id).audit("recovery_code.used", f"user:{user_id}")]
 
     async def _pending(self, db: Database, user_id: int, code: str) -> tuple[bytes, int]:
