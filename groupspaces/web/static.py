@@ -23,7 +23,7 @@ from .dispatch import HEADERS, PAGE, ROUTE
 from .problems import MethodNotAllowed, nothing_here
 
 # First segments of paths that are no pages of the client: unknown addresses below them are 404.
-RESERVED = frozenset(("api", "auth", "files", "internal", "metrics", "static"))
+RESERVED = frozenset(("api", "auth", "avatars", "files", "internal", "metrics", "static"))
 
 _PREFIX = "/static/"
 _ALIASES = {"/favicon.ico": ("favicon.ico", "img/favicon.ico", "img/favicon.svg", "favicon.svg")}

@@ -14,7 +14,7 @@ import httpx2
 
 from groupspaces.app import operations
 from groupspaces.features.accounts import api as accounts
-from groupspaces.features.accounts import factor_api, passkeys_api, password_api, tokens_api
+from groupspaces.features.accounts import factor_api, passkeys_api, password_api, profile_api, tokens_api
 from groupspaces.features.chat import api as chat
 from groupspaces.features.spaces import api as spaces
 from groupspaces.web.operations import Operation
@@ -25,6 +25,7 @@ OURS = (
     *password_api.OPERATIONS,
     *factor_api.OPERATIONS,
     *passkeys_api.OPERATIONS,
+    *profile_api.OPERATIONS,
     *tokens_api.OPERATIONS,
     *spaces.OPERATIONS,
     *chat.OPERATIONS,

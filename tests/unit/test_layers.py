@@ -61,6 +61,7 @@ KEEPERS: dict[str, tuple[tuple[str, ...], str]] = {
             "groupspaces/ops/api.py",
             "groupspaces/ops/*_api.py",
             "groupspaces/features/*/api.py",
+            "groupspaces/features/*/*_api.py",
             "groupspaces/app.py",
         ),
         "only the edge knows Starlette",

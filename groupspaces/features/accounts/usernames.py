@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from groupspaces.db.batch import Statement, Value
+from groupspaces.db.batch import Statement
 from groupspaces.db.changes import NOW_MS
 from groupspaces.errors import Conflict, FieldError, Invalid
 
@@ -138,7 +138,7 @@ def renaming(user_id: int, username: str) -> Renaming:
     )
 
 
-def taken(username: Value) -> Conflict:
+def taken(username: object) -> Conflict:
     """Return the answer for a username that is or was somebody else's."""
     return Conflict(f"The username “{username}” is taken. Choose another.", code="USERNAME_TAKEN")
 
