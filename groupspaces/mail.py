@@ -104,21 +104,21 @@ class Mailer:
 
     async def _deliver(self, letter: Letter, message: EmailMessage) -> None:
         for attempt, pause_s in enumerate((*self._retry_after_s, None), start=1):
+            facts = {"kind": letter.kind, "attempt": attempt}
             try:
                 async with self._turns:
                     await self._attempt(letter, message)
             except _Refused as error:
-                log(_log, logging.ERROR, "mail refused", kind=letter.kind, reason=str(error))
+                log(_log, logging.ERROR, "mail refused", reason=str(error), **facts)
                 return
             except _Later as error:
-                reason = str(error)
+                log(_log, logging.WARNING, "mail not sent yet", reason=str(error), **facts)
             else:
-                log(_log, logging.INFO, "mail sent", kind=letter.kind, attempt=attempt)
+                log(_log, logging.INFO, "mail sent", **facts)
                 return
             if pause_s is None or await self._stops_within(pause_s):
-                break
-            log(_log, logging.WARNING, "mail not sent yet", kind=letter.kind, reason=reason, attempt=attempt)
-        log(_log, logging.ERROR, "mail given up", kind=letter.kind, reason=reason, attempt=attempt)
+                log(_log, logging.ERROR, "mail given up", **facts)
+                return
 
     async def _stops_within(self, pause_s: float) -> bool:
         """Wait before the next attempt; True when the process ends meanwhile."""
