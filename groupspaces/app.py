@@ -72,7 +72,7 @@ from groupspaces.ops.sync_pace import SyncPace
 from groupspaces.ops.tally import WorkerReport
 from groupspaces.ops.tuning import Tuning
 from groupspaces.ops.watch import Watch
-from groupspaces.settings import Settings, ensure_secret
+from groupspaces.settings import Settings, with_secrets
 from groupspaces.signing import Signer
 from groupspaces.web import openapi, stream
 from groupspaces.web.activity import Activity
@@ -465,7 +465,6 @@ def _counted_everywhere(settings: Settings, keys: KeyRing, conditions: Condition
 
 
 def with_secret(settings: Settings) -> Settings:
-    """Return the settings with the secret of a standalone instance filled in."""
+    """Return the settings with the secrets of a standalone instance filled in."""
     DataFolder(settings.data_dir).prepare()
-    secret = ensure_secret(settings, settings.data_dir)
-    return msgspec.structs.replace(settings, auth=msgspec.structs.replace(settings.auth, secret=secret))
+    return with_secrets(settings, settings.data_dir)

@@ -42,6 +42,7 @@ _SWITCH_LOOK_S, _SWITCH_LOOKS = 0.02, 100
 
 _FINGERPRINT = "secret_fingerprint"
 _FINGERPRINT_SQL = "SELECT value FROM deployment WHERE name = ?"
+_MOVE_FINGERPRINT_SQL = "UPDATE deployment SET value = ? WHERE name = ? AND value = ?"
 _KEEP_FINGERPRINT_SQL = "INSERT INTO deployment (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING"
 
 
@@ -281,17 +282,24 @@ class Replicated:
             log(_log, logging.INFO, "migration applied", migration=migration.label)
 
     async def _agree_on_secret(self) -> None:
-        """Leave our fingerprint when we are the first, refuse to start when another's is there."""
-        fingerprint = secret_fingerprint(self._settings.auth.secret)
+        """Leave the fingerprint of our newest secret when there is none or one of our previous ones'; refuse to start with another's.
+
+        So a secret is replaced in three restarts of a fleet, in any order within each: known to all as a previous one, then
+        newest, with the old as a previous one, then alone. Who missed the first is refused in the second, not let loose with
+        a secret that the others have no more.
+        """
+        ours = _fingerprints(self._settings)
         rows = await self._remote.read(_FINGERPRINT_SQL, (_FINGERPRINT,))
-        if not rows:
+        if not rows or (rows[0][0] in ours and rows[0][0] != ours[0]):
             statements = [
-                Statement(_KEEP_FINGERPRINT_SQL, (_FINGERPRINT, fingerprint)),
+                Statement(_KEEP_FINGERPRINT_SQL, (_FINGERPRINT, ours[0]))
+                if not rows
+                else Statement(_MOVE_FINGERPRINT_SQL, (ours[0], _FINGERPRINT, rows[0][0])),
                 record_if_changed("deployment.changed", actor_id=None, audience=NOBODY),
             ]
             await self._remote.write(Batch(statements))
             rows = await self._remote.read(_FINGERPRINT_SQL, (_FINGERPRINT,))
-        _compare_fingerprints(rows, fingerprint)
+        _compare_fingerprints(rows, ours)
 
     def _our_head(self) -> tuple[int, str] | None:
         return (self._follower.seq, self._follower.token) if self._follower.seq else None
@@ -334,7 +342,7 @@ class Replicated:
 
     async def _check_generation(self, path: Path) -> None:
         """Refuse a file that readers must not see. Runs off the loop: it reads the whole file."""
-        await asyncio.to_thread(_check_file, path, secret_fingerprint(self._settings.auth.secret))
+        await asyncio.to_thread(_check_file, path, _fingerprints(self._settings))
 
     async def _serve_generation(self, path: Path) -> None:
         """Point readers at a file: a new generation that passed its checks, or at start the one that was there."""
@@ -366,17 +374,30 @@ class Replicated:
             await asyncio.sleep(_SWITCH_LOOK_S)
 
     async def _check_generation_schema(self, path: Path) -> None:
-        """Refuse to begin with a file of another secret (the server stops) or of an older schema (a new copy is fetched)."""
+        """Refuse to begin with a file of another secret (the server stops) or of an older schema (a new copy is fetched).
+
+        Where the primary has our secret, the file is of a time before, and a new copy is fetched as well.
+        """
         ledger = await asyncio.to_thread(read_once, path, migrate.ledger_sql()[1])
         status = migrate.status_of(ledger)
         if status.pending:
             raise GenerationRefused(f"it has schema {status.version}, older than this version's")
         self._schema_version = status.version
         rows = await asyncio.to_thread(read_once, path, _FINGERPRINT_SQL, (_FINGERPRINT,))
-        _compare_fingerprints(rows, secret_fingerprint(self._settings.auth.secret))
+        try:
+            _compare_fingerprints(rows, _fingerprints(self._settings))
+        except SettingsError as error:
+            if not self._prepared:
+                raise
+            raise GenerationRefused("it is older than the secret of this deployment") from error
 
 
-def _check_file(path: Path, fingerprint: str) -> None:
+def _fingerprints(settings: Settings) -> list[str]:
+    """Return those of all our secrets, the newest first."""
+    return [secret_fingerprint(secret) for secret in (settings.auth.secret, *settings.auth.previous_secrets)]
+
+
+def _check_file(path: Path, ours: Sequence[str]) -> None:
     found = quick_check(path)
     if found != "ok":
         raise GenerationRefused(f"quick_check: {found}")
@@ -385,14 +406,15 @@ def _check_file(path: Path, fingerprint: str) -> None:
         rows = read_once(path, _FINGERPRINT_SQL, (_FINGERPRINT,))
         if not read_once(path, HEAD_SQL):
             raise GenerationRefused("its change feed is empty")
-        _compare_fingerprints(rows, fingerprint)
+        _compare_fingerprints(rows, ours)
     except (apsw.Error, SettingsError) as error:
         raise GenerationRefused(str(error)) from error
 
 
-def _compare_fingerprints(rows: Sequence[Row], ours: str) -> None:
-    if rows and rows[0][0] != ours:
+def _compare_fingerprints(rows: Sequence[Row], ours: Sequence[str]) -> None:
+    if rows and rows[0][0] not in ours:
         raise SettingsError(
             "AUTH_SECRET differs from the one this deployment uses. Every instance must have the same secret: copy it from "
-            "another instance. (Sessions and links made by one instance must hold on all.)"
+            "another instance. (Sessions and links made by one instance must hold on all.) While it is being replaced, each instance "
+            "needs the other one in AUTH_SECRET_PREVIOUS first."
         )

@@ -44,15 +44,28 @@ class SessionCookies:
     """Write and read the cookie with the secrets that all instances of an installation share."""
 
     def __init__(self, keys: KeyRing, *, secure: bool) -> None:
-        self._signer = Signer(
-            keys.itsdangerous_keys(), salt=_SALT, key_derivation="hmac", digest_method=hashlib.sha256
-        )
+        secrets_known = keys.itsdangerous_keys()
+        self._signer = _signer(secrets_known)
+        self._newest = _signer(secrets_known[-1:]) if len(secrets_known) > 1 else None
         self._attributes = "; Path=/; HttpOnly; SameSite=Lax" + ("; Secure" if secure else "")
 
     def issue(self, token: str, seq: int, max_age_s: int) -> tuple[bytes, bytes]:
         """Return the `Set-Cookie` header that signs a browser in."""
         value = self._signer.sign(f"{token}.{seq}").decode()
         return b"set-cookie", f"{SESSION_COOKIE}={value}; Max-Age={max_age_s}{self._attributes}".encode()
+
+    def renewed(self, cookie_header: bytes, max_age_s: int) -> tuple[bytes, bytes] | None:
+        """Return the `Set-Cookie` header that signs a genuine cookie with the newest secret, None for one that is.
+
+        So that nobody is signed out when the secret before is dropped. Costs nothing while there is only one.
+        """
+        if self._newest is None:
+            return None
+        value = session_value(cookie_header)
+        if not value or self._newest.validate(value):
+            return None
+        session = self.open(value)
+        return None if session is None else self.issue(session.token, session.seq, max_age_s)
 
     def withdraw(self) -> tuple[bytes, bytes]:
         """Return the `Set-Cookie` header that signs a browser out."""
@@ -67,6 +80,10 @@ class SessionCookies:
             return SessionToken(token, int(seq))
         except (BadSignature, ValueError):
             return None
+
+
+def _signer(secrets_known: list[str]) -> Signer:
+    return Signer(secrets_known, salt=_SALT, key_derivation="hmac", digest_method=hashlib.sha256)
 
 
 def session_value(cookie_header: bytes) -> bytes:

@@ -213,9 +213,18 @@ class _Handling:
                 answer_headers.append((b"gs-bookmark", b"%d" % seen))
         if ctx.written_seq:
             answer_headers.append((b"gs-bookmark", b"%d" % ctx.written_seq))
+        if principal is not None and principal.grant is None:
+            self._renew_cookie(headers, answer_headers)
         if ctx.headers_out:
             answer_headers += ctx.headers_out
         await _answer(call, result, answer_headers, scope, receive, send)
+
+    def _renew_cookie(self, headers: dict[bytes, bytes], answer_headers: Headers) -> None:
+        """Have the browser keep its session's cookie signed with the newest secret, while the one before still counts."""
+        lasts_s = self._services.settings.auth.session_days * 86_400
+        renewed = self._services.cookies.renewed(headers.get(b"cookie", b""), lasts_s)
+        if renewed is not None:
+            answer_headers.append(renewed)
 
     def _check_verified(self, operation: Operation, principal: Principal) -> None:
         if (
