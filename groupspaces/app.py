@@ -35,11 +35,13 @@ from groupspaces.features.accounts.ceremonies import Ceremonies
 from groupspaces.features.accounts.credentials import StoredCredentials
 from groupspaces.features.accounts.forgotten import ForgottenPasswords
 from groupspaces.features.accounts.last_seen import LastSeen, Used
+from groupspaces.features.accounts.last_way_in import LastWayIn
 from groupspaces.features.accounts.letters import Letters
 from groupspaces.features.accounts.links import Links
 from groupspaces.features.accounts.oauth_flow import Flows
 from groupspaces.features.accounts.passwords import Passwords
 from groupspaces.features.accounts.providers import Providers, providers_of
+from groupspaces.features.accounts.resealing import reseal_line
 from groupspaces.features.accounts.second_factor import SecondFactor
 from groupspaces.features.accounts.sign_up import SignUpRules, setup_codes
 from groupspaces.features.chat import api as chat
@@ -59,7 +61,16 @@ from groupspaces.live import Hub
 from groupspaces.logging_context import log
 from groupspaces.mail import Mailer
 from groupspaces.ops import api as ops
-from groupspaces.ops import audit_api, doorbell_api, fleet_api, jobs_api, metrics, replication_api, store
+from groupspaces.ops import (
+    audit_api,
+    doorbell_api,
+    fleet_api,
+    jobs_api,
+    metrics,
+    replication_api,
+    secrets_api,
+    store,
+)
 from groupspaces.ops.audit_seals import AuditSeals
 from groupspaces.ops.conditions import Conditions
 from groupspaces.ops.health import Lifecycle
@@ -109,6 +120,7 @@ FEATURES = (
     audit_api,
     jobs_api,
     replication_api,
+    secrets_api,
     metrics,
 )
 # How long who leads waits for what the other workers of its host have to tell.
@@ -220,6 +232,7 @@ class Application:
                 seals,
                 on_sync_due=self._history.scheduled,
                 store_last_seen=self._store_last_seen,
+                reseal=functools.partial(reseal_line, db.read, self._fleet.write_as_leader, keys),
             ),
             JobHistory(self._store),
             conditions,
@@ -240,6 +253,7 @@ class Application:
             settings.limits, clock, crew.seat, _counted_everywhere(settings, keys, conditions)
         )
         devices = DeviceCookies(keys, secure=is_secure)
+        providers = providers_of(settings.oauth)
         services = Services(
             settings=settings,
             clock=clock,
@@ -255,7 +269,8 @@ class Application:
             parts={
                 Pages: pages,
                 Passwords: Passwords(),
-                Providers: providers_of(settings.oauth),
+                Providers: providers,
+                LastWayIn: LastWayIn(settings.auth.password_sign_in, tuple(found.id for found in providers)),
                 Flows: Flows(keys, clock, secure=is_secure),
                 Pictures: Pictures(),
                 Links: links,

@@ -18,6 +18,7 @@ from scheduler.schedules import Every
 _RETENTION_INTERVAL_S = 3600.0
 _WATCH_INTERVAL_S = 2.0
 _SEAL_INTERVAL_S = 60.0
+_RESEAL_INTERVAL_S = 3600.0
 _LAST_SEEN_INTERVAL_S = 60.0
 _CHECK_INTERVAL_S, _CHECK_DELAY_S = 86_400.0, 600.0
 
@@ -32,6 +33,7 @@ def job_table(
     *,
     on_sync_due: Callable[[], None],
     store_last_seen: Callable[[], Awaitable[str]],
+    reseal: Callable[[], Awaitable[str]],
 ) -> tuple[Job, ...]:
     """Return the jobs of one instance. `on_sync_due` hears of each time the interval alone asks for a sync."""
 
@@ -73,9 +75,13 @@ def job_table(
         try:
             return await store_last_seen()
         except Unavailable as error:
-            if db.status().primary == "unreachable":
-                raise Skipped("The primary cannot be reached.") from error
+            skip_when_away(error)
             raise
+
+    async def secret_reseal() -> str:
+        if not settings.auth.previous_secrets:
+            raise Skipped("There is one secret only.")
+        return await reseal()
 
     jobs = [
         Job(
@@ -105,6 +111,16 @@ def job_table(
             first_delay_s=_SEAL_INTERVAL_S,
             shares_rows=True,
             interval_range_s=(10.0, 3_600.0),
+        ),
+        Job(
+            "secret_reseal",
+            "Encrypt with the newest secret what is stored under a previous one",
+            secret_reseal,
+            Every(_RESEAL_INTERVAL_S),
+            scope="leader",
+            first_delay_s=_SEAL_INTERVAL_S,
+            shares_rows=True,
+            interval_range_s=(60.0, 604_800.0),
         ),
         Job(
             "audit_check",

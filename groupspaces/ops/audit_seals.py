@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -138,6 +138,18 @@ class AuditSeals:
             if seal is not None and word is not None and self._secret_of(seal, word) != 0:
                 params = (self._signature(word, seal.digest), seal.last_id, seal.digest, seal.signature)
                 await self._write(Batch([Statement(_SIGN_SQL, params)]))
+
+    async def signed_with(self) -> Literal["newest", "previous", "unknown"] | None:
+        """Tell which of our secrets has signed the newest seal, and the first, which must hold as well; None without any."""
+        found: list[int | None] = []
+        for sql in (_FIRST_SQL, _NEWEST_SQL):
+            seal = await self._one(sql)
+            word = self._word_of(seal) if seal else None
+            if seal is not None:
+                found.append(self._secret_of(seal, word) if word else None)
+        if not found:
+            return None
+        return "unknown" if None in found else "previous" if any(found) else "newest"
 
     # --- checking ---
 

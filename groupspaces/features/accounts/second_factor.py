@@ -31,7 +31,7 @@ _STEP_MS = 30_000
 _WINDOW_STEPS = 1
 _DIGITS = 6
 
-_PURPOSE = "totp"
+PURPOSE = "totp"
 
 _ENABLED_SQL = "SELECT secret, last_step FROM totp WHERE user_id = ? AND confirmed_at_ms IS NOT NULL"
 _PENDING_SQL = "SELECT secret FROM totp WHERE user_id = ? AND confirmed_at_ms IS NULL"
@@ -231,11 +231,11 @@ class SecondFactor:
         return next((step for step in right if step > after), None)
 
     def _sealed(self, user_id: int, secret: str) -> bytes:
-        return self._keys.encrypt(_PURPOSE, secret.encode(), _context(user_id))
+        return self._keys.encrypt(PURPOSE, secret.encode(), context_of(user_id))
 
     def _opened(self, user_id: int, sealed: bytes, refused: AppError) -> tuple[str, bool]:
         try:
-            secret, is_current = self._keys.decrypt(_PURPOSE, sealed, _context(user_id))
+            secret, is_current = self._keys.decrypt(PURPOSE, sealed, context_of(user_id))
         except Undecryptable:
             # auth.secret was replaced and the one before was not kept: the person is not locked out for good.
             refused.detail = "Codes of your authenticator cannot be checked any more. Use a recovery code, or ask an operator."
@@ -264,7 +264,8 @@ def _user_updated(user_id: int) -> Statement:
     return record("user.updated", actor_id=user_id, audience=audience_user(user_id), subject_id=user_id)
 
 
-def _context(user_id: int) -> bytes:
+def context_of(user_id: int) -> bytes:
+    """Return to what an authenticator's secret is bound when it is encrypted."""
     return f"user:{user_id}".encode()
 
 
