@@ -12,6 +12,7 @@ from groupspaces.db.batch import Batch
 from groupspaces.db.changes import record
 from groupspaces.errors import Conflict, Forbidden, NotFound, Unauthenticated
 from groupspaces.features.accounts import linked, sessions
+from groupspaces.features.accounts.last_way_in import LastWayIn
 from groupspaces.features.accounts.linked import Linked
 from groupspaces.features.accounts.providers import GitHub, Providers, Stranger
 from groupspaces.features.accounts.sessions import NewSession, Session
@@ -52,9 +53,8 @@ async def links(world: World, user_id: int) -> list[Linked]:
 
 
 async def unlink(world: World, user_id: int, linked_id: int, *, password_counts: bool = True) -> None:
-    await linked.unlink(
-        world.db.write, user_id, linked_id, HERE, password_counts=password_counts, providers=PROVIDERS
-    )
+    last_way_in = LastWayIn(password_counts, tuple(provider.id for provider in PROVIDERS))
+    await linked.unlink(world.db.write, user_id, linked_id, HERE, last_way_in)
 
 
 async def held(world: World) -> None:

@@ -16,6 +16,7 @@ from groupspaces.db.changes import NOW_MS, audience_user, record
 from groupspaces.db.database import Database
 from groupspaces.errors import AppError, Conflict, Forbidden, NotFound, Unauthenticated
 from groupspaces.features.accounts import sessions, users
+from groupspaces.features.accounts.last_way_in import LastWayIn
 from groupspaces.features.accounts.providers import Providers, Stranger
 from groupspaces.features.accounts.sessions import Known, NewSession, Session
 from groupspaces.features.accounts.users import User
@@ -60,13 +61,6 @@ AND NOT EXISTS (SELECT 1 FROM totp WHERE totp.user_id = user.id AND totp.confirm
 AND NOT EXISTS (SELECT 1 FROM passkey WHERE passkey.user_id = user.id)"""
 
 _OF_NEW_LINK = "(SELECT user_id FROM linked_account WHERE id = last_insert_rowid())"
-
-_UNLINK_SQL = """
-DELETE FROM linked_account WHERE id = ?1 AND user_id = ?2 AND (
-  (?3 AND EXISTS (SELECT 1 FROM user WHERE user.id = ?2 AND password_hash <> ''))
-  OR EXISTS (SELECT 1 FROM passkey WHERE passkey.user_id = ?2)
-  OR EXISTS (SELECT 1 FROM linked_account AS other WHERE other.user_id = ?2 AND other.id <> ?1
-    AND other.provider IN (SELECT value FROM json_each(?4))))"""
 
 
 async def page(read: Read, user_id: int, providers: Providers) -> list[Linked]:
@@ -174,31 +168,21 @@ def linking_newcomer(elsewhere: Elsewhere, email: str, origin: Origin) -> list[S
     return [Statement(f"{_LINK_SQL} email = ?", params), audited]
 
 
-async def unlink(
-    write: Write, user_id: int, linked_id: int, origin: Origin, *, password_counts: bool, providers: Providers
-) -> None:
+async def unlink(write: Write, user_id: int, linked_id: int, origin: Origin, last_way_in: LastWayIn) -> None:
     """Take a link away. One round trip.
 
     Raises NotFound, and Conflict (`LAST_WAY_IN`) when its holder could not sign in any more.
     """
-    last = Conflict("This is your last way in. Set a password or add a passkey first.", code="LAST_WAY_IN")
-    theirs = Statement(
-        "SELECT 1 FROM linked_account WHERE id = ? AND user_id = ?",
-        (linked_id, user_id),
-        refused=NotFound("You have no such linked account."),
-    )
-    usable = msgspec.json.encode([provider.id for provider in providers]).decode()
+    delete = "DELETE FROM linked_account WHERE id = ? AND user_id = ?"
+    refused = NotFound("You have no such linked account.")
     await write(
         Batch(
             [
-                Statement(_UNLINK_SQL, (linked_id, user_id, int(password_counts), usable), refused=last),
-                Statement(
-                    "UPDATE user SET credentials_version = credentials_version + 1 WHERE id = ?", (user_id,)
-                ),
+                Statement(delete, (linked_id, user_id), refused=refused),
+                last_way_in.kept(user_id),
                 _user_updated(user_id),
                 origin.audit("account.unlinked", f"user:{user_id}"),
-            ],
-            requires=[theirs],
+            ]
         )
     )
 

@@ -17,6 +17,7 @@ from groupspaces.errors import AppError, Forbidden, NotFound, Unauthenticated
 from groupspaces.features.accounts import linked, oauth_flow
 from groupspaces.features.accounts import sign_up as signing_up
 from groupspaces.features.accounts.api import new_session, normalised, session_id_of, signed_in
+from groupspaces.features.accounts.last_way_in import LastWayIn
 from groupspaces.features.accounts.linked import Elsewhere, Linked
 from groupspaces.features.accounts.oauth_flow import Flow, FlowPurpose, Flows
 from groupspaces.features.accounts.passwords import Passwords
@@ -164,14 +165,7 @@ async def get_linked(ctx: Context) -> LinkedList:
     for_unverified=True,
 )
 async def delete_linked(ctx: Context) -> None:
-    await linked.unlink(
-        ctx.write,
-        ctx.user_id,
-        ctx.params["linked_id"],
-        ctx.origin,
-        password_counts=ctx.services.settings.auth.password_sign_in,
-        providers=ctx.part(Providers),
-    )
+    await linked.unlink(ctx.write, ctx.user_id, ctx.params["linked_id"], ctx.origin, ctx.part(LastWayIn))
 
 
 OPERATIONS: tuple[Operation, ...] = (get_providers, get_start, get_callback, get_linked, delete_linked)

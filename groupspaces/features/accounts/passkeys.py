@@ -24,6 +24,7 @@ from groupspaces.features.accounts.ceremonies import (
     not_registered,
     user_handle,
 )
+from groupspaces.features.accounts.last_way_in import LastWayIn
 from groupspaces.features.accounts.sessions import Known, NewSession, Session
 from groupspaces.features.accounts.users import User
 from groupspaces.times import rfc3339
@@ -47,13 +48,6 @@ RETURNING {_COLUMNS}"""
 _USE_SQL = f"""
 UPDATE passkey SET sign_count = ?1, used_at_ms = {NOW_MS}
 WHERE id = ?2 AND user_id = ?3 AND (sign_count < ?1 OR (sign_count = 0 AND ?1 = 0))"""
-
-# A password counts as a way in only where people may sign in by one.
-_REMOVE_SQL = """
-DELETE FROM passkey WHERE id = ?1 AND user_id = ?2 AND (
-  EXISTS (SELECT 1 FROM passkey AS other WHERE other.user_id = ?2 AND other.id <> ?1)
-  OR EXISTS (SELECT 1 FROM linked_account WHERE user_id = ?2)
-  OR (?3 AND EXISTS (SELECT 1 FROM user WHERE id = ?2 AND password_hash <> '')))"""
 
 
 class Passkey(msgspec.Struct):
@@ -113,32 +107,20 @@ async def rename(write: Write, user_id: int, passkey_id: int, name: str) -> Pass
     return _passkey_of(written.rows[0][0])
 
 
-async def remove(
-    write: Write, user_id: int, passkey_id: int, origin: Origin, *, password_counts: bool
-) -> None:
-    """Take a passkey away, and with it every link that was asked for meanwhile: it may have been a thief's. One round trip.
+async def remove(write: Write, user_id: int, passkey_id: int, origin: Origin, last_way_in: LastWayIn) -> None:
+    """Take a passkey away, and with it every link that was asked for meanwhile. One round trip.
 
     Raises NotFound, and Conflict (`LAST_WAY_IN`) when its holder could not sign in any more.
     """
-    last = Conflict(
-        "This is your last way in. Set a password or add another passkey first.", code="LAST_WAY_IN"
-    )
-    theirs = Statement(
-        "SELECT 1 FROM passkey WHERE id = ? AND user_id = ?",
-        (passkey_id, user_id),
-        refused=_no_such_passkey(),
-    )
+    delete = "DELETE FROM passkey WHERE id = ? AND user_id = ?"
     await write(
         Batch(
             [
-                Statement(_REMOVE_SQL, (passkey_id, user_id, int(password_counts)), refused=last),
-                Statement(
-                    "UPDATE user SET credentials_version = credentials_version + 1 WHERE id = ?", (user_id,)
-                ),
+                Statement(delete, (passkey_id, user_id), refused=_no_such_passkey()),
+                last_way_in.kept(user_id),
                 _user_updated(user_id),
                 origin.audit("passkey.removed", f"passkey:{passkey_id}"),
-            ],
-            requires=[theirs],
+            ]
         )
     )
 

@@ -13,6 +13,7 @@ from msgspec import Meta
 from groupspaces.features.accounts import passkeys, users
 from groupspaces.features.accounts.api import ONE_LINE, SignedIn, new_session, signed_in
 from groupspaces.features.accounts.ceremonies import Begun, Ceremonies
+from groupspaces.features.accounts.last_way_in import LastWayIn
 from groupspaces.features.accounts.letters import Letters
 from groupspaces.features.accounts.passkeys import Passkey
 from groupspaces.mail import Mailer
@@ -69,7 +70,8 @@ async def get_passkeys(ctx: Context) -> PasskeyList:
 )
 async def post_passkey_options(ctx: Context) -> Begun:
     user = await users.own(ctx.read, ctx.user_id)
-    known_ids = await passkeys.credential_ids(ctx.read, ctx.user_id)
+    # Asked where they are for sure: an authenticator that is not told of its passkey makes another.
+    known_ids = await passkeys.credential_ids(ctx.services.db.read_primary, ctx.user_id)
     return ctx.part(Ceremonies).begin_registration(user.id, user.email, user.name, known_ids)
 
 
@@ -115,13 +117,7 @@ async def patch_passkey(ctx: Context, body: PasskeyChanges) -> Passkey:
     for_unverified=True,
 )
 async def delete_passkey(ctx: Context) -> None:
-    await passkeys.remove(
-        ctx.write,
-        ctx.user_id,
-        ctx.params["passkey_id"],
-        ctx.origin,
-        password_counts=ctx.services.settings.auth.password_sign_in,
-    )
+    await passkeys.remove(ctx.write, ctx.user_id, ctx.params["passkey_id"], ctx.origin, ctx.part(LastWayIn))
 
 
 @operation(
