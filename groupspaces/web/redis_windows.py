@@ -1,9 +1,10 @@
 """Where all instances count together: a Redis.
 
-Owns the connection and its absence. A count is one round trip and gets 50 ms; when it takes longer or fails, Redis is *away*: nobody
-asks it any more, so that no request waits, while a task of its own looks for its return and then everything goes on as before. Windows
-are those of the `limits` package, counted by its script. Keys hold no names of people, and begin with what tells this
-deployment from others in the same Redis. Never decides what is too many.
+Owns the connection and its absence. One question is under way at a time; who comes meanwhile shares the next, so that a crowd costs
+few round trips. A question gets 50 ms; when it takes longer or fails, Redis is *away*: nobody asks it any more, so that no request
+waits, while a task of its own looks for its return and then everything goes on as before. Windows are those of the `limits` package,
+counted by its script. Keys hold no names of people, and begin with what tells this deployment from others in the same Redis. Never
+decides what is too many.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ PATIENCE_S = 0.05
 RETRY_S = 1.0
 # A look for its return may open a connection, with TLS perhaps; nobody waits for it.
 _RETURN_TIMEOUT_S = 2.0
-_CONNECTIONS = 16
+_CONNECTIONS = 2  # one to count, one to look whether it is there
 # Increments, and begins a window with the first.
 _COUNT_SCRIPT = RedisBridge.SCRIPT_INCR_EXPIRE.decode()
 _FAILURES = (RedisError, OSError, TimeoutError)
@@ -46,6 +47,8 @@ class RedisWindows:
         self._redis = Redis(connection_pool=pool)
         self._prefix = f"groupspaces:{namespace}:fixed"
         self._report = report
+        self._waiting: list[tuple[Sequence[Hit], asyncio.Future[list[Count] | None]]] = []
+        self._asking: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
 
     @property
@@ -54,19 +57,14 @@ class RedisWindows:
         return self._watching is not None
 
     async def count(self, hits: Sequence[Hit]) -> list[Count] | None:
-        """Count and return what all have counted, or None when it is away. One round trip, 50 ms at most."""
+        """Count and return what all have counted, or None when it is away. Costs two round trips or 100 ms at most."""
         if self.is_away:
             return None
-        try:
-            async with asyncio.timeout(PATIENCE_S):
-                answers = await self._sent(hits)
-        except _FAILURES as error:
-            self._lose(error)
-            return None
-        return [
-            Count(max(0, int(count or 0)), ends_in_ms / 1000 if ends_in_ms >= 0 else hit.window_s)
-            for hit, (count, ends_in_ms) in zip(hits, answers, strict=True)
-        ]
+        answer: asyncio.Future[list[Count] | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((hits, answer))
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._ask(), name="limits: ask Redis")
+        return await answer
 
     async def look(self) -> None:
         """Find out whether it answers now, in 50 ms at most."""
@@ -79,16 +77,33 @@ class RedisWindows:
 
     async def close(self) -> None:
         """End the look-out and close connections."""
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
+        running = [task for task in (self._watching, self._asking) if task is not None]
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
         await self._redis.aclose()
         await self._redis.connection_pool.disconnect()
 
-    async def _sent(self, hits: Sequence[Hit]) -> list[tuple[int | str | None, int]]:
-        """Return what each key holds, and the milliseconds until it ends (below 0 when it is not there)."""
+    async def _ask(self) -> None:
+        """Ask for all who wait, until nobody does."""
+        while self._waiting:
+            asked, self._waiting = self._waiting, []
+            hits = [hit for some, _ in asked for hit in some]
+            counts: list[Count] | None = None
+            try:
+                if not self.is_away:
+                    async with asyncio.timeout(PATIENCE_S):
+                        counts = await self._counted(hits)
+            except _FAILURES as error:
+                self._lose(error)
+            for some, answer in asked:
+                if not answer.done():
+                    answer.set_result(None if counts is None else counts[: len(some)])
+                counts = None if counts is None else counts[len(some) :]
+        self._asking = None
+
+    async def _counted(self, hits: Sequence[Hit]) -> list[Count]:
         pipeline = self._redis.pipeline(transaction=True)
-        per_hit = []
         for hit in hits:
             key = f"{self._prefix}:{hit.key}"
             if not hit.amount:
@@ -99,13 +114,16 @@ class RedisWindows:
             else:
                 pipeline.eval(_COUNT_SCRIPT, 1, key, hit.window_s, hit.amount)
             pipeline.pttl(key)
-            per_hit.append(3 if hit.amount and hit.renews else 2)
-        answers = await pipeline.execute()
-        counted = []
-        for size in per_hit:
-            counted.append((answers[0], answers[size - 1]))
-            answers = answers[size:]
-        return counted
+        answers = iter(await pipeline.execute())
+        counts = []
+        for hit in hits:
+            count = int(next(answers) or 0)
+            if hit.amount and hit.renews:
+                next(answers)
+            # Below 0 when the key is not there.
+            ends_in_ms = int(next(answers))
+            counts.append(Count(max(0, count), ends_in_ms / 1000 if ends_in_ms >= 0 else hit.window_s))
+        return counts
 
     def _lose(self, error: Exception) -> None:
         if self._watching is None:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
+
+from tests.support.debian import install
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 MAC_PATH = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
@@ -23,19 +24,9 @@ def find_chromium() -> str | None:
     return next((path for path in candidates if path and Path(path).exists()), None)
 
 
-def install_chromium() -> bool:
-    """Install Debian's package when root; tell whether a Chromium is there afterwards."""
-    apt = shutil.which("apt-get")
-    if apt is None or os.geteuid() != 0:
-        return False
-    print("setup: Chromium, through apt-get", flush=True)
-    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    for arguments in (["update", "-qq"], ["install", "-qq", "-y", "--no-install-recommends", "chromium"]):
-        subprocess.run([apt, *arguments], env=environment, check=False, stdout=subprocess.DEVNULL)
-    return find_chromium() is not None
-
-
 if __name__ == "__main__":
-    if not (find_chromium() or install_chromium()):
+    if not find_chromium():
+        install("chromium")
+    if not find_chromium():
         print(f"setup: {HOW_TO_INSTALL} The browser tests will fail without it.", file=sys.stderr)
         sys.exit(1 if os.environ.get("CI") else 0)

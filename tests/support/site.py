@@ -101,7 +101,7 @@ class Site:
             cookies=self.cookies,
             bookmarks=Bookmarks(db, max_stale_s=settings.auth.max_stale_s),
             limiter=self.limiter,
-            proxies=TrustedProxies(settings.server.trusted_proxies),
+            proxies=TrustedProxies(settings.server.trusted_proxies, settings.server.forwarded_header),
             activity=Activity(),
             parts=self.parts,
         )

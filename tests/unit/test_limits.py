@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from groupspaces.clock import ManualClock
 from groupspaces.errors import SettingsError, TooMany
 from groupspaces.host.board import Board, Seat
-from groupspaces.settings import Limits
+from groupspaces.settings import Limits, load
 from groupspaces.web import windows
 from groupspaces.web.limits import Headers, Limiter, check_rules
 from groupspaces.web.windows import Count, Hit, SharedWindows, Windows
@@ -78,9 +80,13 @@ async def test_switched_off_nothing_is_counted() -> None:
         "",
     ],
 )
-def test_a_rule_that_cannot_be_read_is_refused_with_its_form(rule: str) -> None:
-    with pytest.raises(SettingsError, match='must be like "POST /api/spaces 10/hour user"'):
-        Limiter(Limits(rules=("GET /api/spaces 5/minute user", rule)), ManualClock())
+def test_a_rule_that_cannot_be_read_is_refused_with_its_form(tmp_path: Path, rule: str) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(f'limits.rules = ["GET /api/spaces 5/minute user", "{rule}"]')
+    with pytest.raises(
+        SettingsError, match='limits.rules .* must be rules such as "POST /api/spaces 10/hour user"'
+    ):
+        load({}, file)
 
 
 def test_a_rule_of_an_unknown_call_is_refused_by_name() -> None:
