@@ -8,7 +8,7 @@ import { abandon, claim, flush, startOutbox, stopOutbox } from "./lib/outbox.js"
 import { notePosition, restartPosition } from "./lib/position.js";
 import { currentPath, matchPath, navigate } from "./lib/router.js";
 import { keepStream } from "./lib/stream.js";
-import { loadSession, me, session } from "./features/accounts/session.js";
+import { loadSession, me, noteMe, session } from "./features/accounts/session.js";
 import { takeDrafts } from "./features/chat/drafts.js";
 import { forgetRoom, forgetRooms, openedRoom, reloadRooms, resendReads } from "./features/chat/room.js";
 import { dropMember, forgetMembers, putMember, reloadMembers } from "./features/spaces/members.js";
@@ -147,7 +147,8 @@ const HANDLERS = {
     patchSpace(spaceId, { last_read_message_id: lastRead });
     recount(spaceId);
   },
-  "user.updated"() {
+  "user.updated"(user) {
+    if (user.id === me().id && user.version >= me().version) noteMe(user);
     reloadMembers();
   },
   freshness: noteFreshness,

@@ -3,18 +3,22 @@ import { letters, switchLetters } from "../../lib/keyboard.js";
 import { outbox } from "../../lib/outbox.js";
 import { explain } from "../../lib/problems.js";
 import { useStore } from "../../lib/store.js";
+import { addStyleSheet } from "../../lib/styles.js";
 import { chooseTheme, theme } from "../../lib/theme.js";
 import { plural } from "../../lib/words.js";
-import { Avatar } from "../../ui/Avatar.js";
 import { Button } from "../../ui/Button.js";
 import { FieldError } from "../../ui/Field.js";
 import { Icon } from "../../ui/Icon.js";
 import { Segments } from "../../ui/Segments.js";
+import { Picture } from "./Picture.js";
+import { Profile } from "./Profile.js";
 import { session, signOut } from "./session.js";
+
+await addStyleSheet("css/profile.css");
 
 const THEMES = [["system", "As the system", "sun-moon"], ["light", "Light", "sun"], ["dark", "Dark", "moon"]];
 
-/** What a person sets for this device, and the way out. */
+/** Who the person is to others, what they set for this device, and the way out. */
 export function Settings({ showKeys }) {
   const user = useStore(session, (state) => state.user);
   const { choice } = useStore(theme);
@@ -22,9 +26,8 @@ export function Settings({ showKeys }) {
   return html`
     <section class="sect" aria-labelledby="set-you">
       <div class="sect-head"><h2 id="set-you">You</h2></div>
-      <div class="row you"><${Avatar} user=${user} size="l" />
-        <div class="line-main"><span class="strong">${user.name}</span><span class="line-sub clip">@${user.username} · ${user.email}</span></div>
-      </div>
+      <${Picture} user=${user} />
+      <${Profile} user=${user} />
     </section>
     <section class="sect" aria-labelledby="set-look">
       <div class="sect-head"><h2 id="set-look">Light and dark</h2></div>
