@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -159,23 +159,27 @@ async def test_only_the_ways_that_are_open_are_shown(
         await expect(gone).to_have_count(0)
 
 
-async def test_somebody_signs_in_at_a_provider_and_lands_where_they_wanted_to(
-    start_server: StartServer, new_person: OpenProfile, tmp_path: Path
-) -> None:
+@pytest.fixture
+def campus(started: Callable[[Any], Any], tmp_path: Path) -> Server:
+    """An instance where people come in by their account at a real OpenID provider."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    with OpenIdProvider(tmp_path / "provider", [f"{url}/auth/oidc/callback"]) as provider:
-        provider.start()
-        settings = {**provider.settings, "server.public_url": url, "limits.enabled": False}
-        with Server(tmp_path / "instance", settings, port=port) as server:
-            server.start()
-            async with Participant(url) as host:
-                await host.sign_up("Host")
-            page = await visitor(new_person, url, "/sign-in?next=/settings")
-            await page.get_by_role("link", name="Continue with Campus ID").click()
-            await sign_in_at_provider(page, "ann")
-            await expect(page).to_have_url(re.compile("/settings$"))
-            await expect(page.locator(".rail .me")).to_contain_text("Ann")
+    provider = started(OpenIdProvider(tmp_path / "provider", [f"{url}/auth/oidc/callback"])).start()
+    settings = {**provider.settings, "server.public_url": url, "limits.enabled": False}
+    server: Server = started(Server(tmp_path / "campus", settings, port=port)).start()
+    return server
+
+
+async def test_somebody_signs_in_at_a_provider_and_lands_where_they_wanted_to(
+    campus: Server, new_person: OpenProfile
+) -> None:
+    async with Participant(campus.url) as host:
+        await host.sign_up("Host")
+    page = await visitor(new_person, campus.url, "/sign-in?next=/settings")
+    await page.get_by_role("link", name="Continue with Campus ID").click()
+    await sign_in_at_provider(page, "ann")
+    await expect(page).to_have_url(re.compile("/settings$"))
+    await expect(page.locator(".rail .me")).to_contain_text("Ann")
 
 
 async def sign_in_at_provider(page: Page, name: str) -> None:
