@@ -95,7 +95,7 @@ def _weakness(password: str, about: Sequence[str]) -> str | None:
     """Say why a password would soon be guessed, None when it would not."""
     from zxcvbn import zxcvbn  # its lists take 14 MB, and are needed when somebody chooses a password
 
-    words = {word for text in about for word in (text, *re.split(r"[\W_]+", text)) if word}
+    words = {word for text in about for word in (text, *text.split("@"), *re.split(r"[\W_]+", text)) if word}
     weighed = zxcvbn(password[:_WEIGHED_CHARS], user_inputs=sorted(words), max_length=_WEIGHED_CHARS)
     if weighed["guesses"] >= _LEAST_GUESSES:
         return None
