@@ -315,6 +315,7 @@ class Application:
         }
         await self._crew.join(verbs)
         await self._db.open()
+        await self._limiter.open()
         self._tuning.start()
         self._metrics.loop_lag.start()
         if self._crew.is_elected:

@@ -51,6 +51,10 @@ class Everywhere(Protocol):
         """Tell whether it did not answer lately."""
         ...
 
+    async def open(self) -> None:
+        """Connect."""
+        ...
+
     async def count(self, hits: Sequence[Hit]) -> list[Count] | None:
         """Count and return what all have counted, or None at once when it is away."""
         ...
@@ -148,8 +152,13 @@ class Limiter:
         await everywhere.look()
         return everywhere.is_away
 
+    async def open(self) -> None:
+        """Find the place for all instances, if there is one."""
+        if self.counts.everywhere is not None:
+            await self.counts.everywhere.open()
+
     async def close(self) -> None:
-        """Let go of the place for all instances."""
+        """Let go of it."""
         if self.counts.everywhere is not None:
             await self.counts.everywhere.close()
 

@@ -36,7 +36,7 @@ class RedisWindows:
     """Count hits in a Redis, as long as it answers. For one event loop."""
 
     def __init__(self, url: str, namespace: str, report: Report) -> None:
-        """Connects with the first hit. `report(is_away, why)` is told of changes."""
+        """`report(is_away, why)` is told of changes."""
         pool = BlockingConnectionPool.from_url(
             url,
             max_connections=_CONNECTIONS,
@@ -55,6 +55,14 @@ class RedisWindows:
     def is_away(self) -> bool:
         """Tell whether it did not answer lately."""
         return self._watching is not None
+
+    async def open(self) -> None:
+        """Connect, so that no request waits for that; takes 2 s when nobody answers there."""
+        try:
+            async with asyncio.timeout(_RETURN_TIMEOUT_S):
+                await self._redis.ping()
+        except _FAILURES as error:
+            self._lose(error)
 
     async def count(self, hits: Sequence[Hit]) -> list[Count] | None:
         """Count and return what all have counted, or None when it is away. Costs two round trips or 100 ms at most."""
