@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import httpx2
 import pyotp
 import pytest
 
@@ -19,7 +21,8 @@ from groupspaces.features.accounts import recovery_codes, second_factor
 from groupspaces.features.accounts.second_factor import SecondFactor
 from groupspaces.keys import KeyRing
 from groupspaces.web.origin import Origin
-from tests.features.world import Person, World, problem, running
+from tests.features.world import PASSWORD, Person, World, problem, running
+from tests.support.sqld import Sqld
 
 SECRET = "s" * 40
 STEP_MS = 30_000
@@ -346,3 +349,74 @@ def test_recovery_codes_have_80_bits_and_no_look_alikes() -> None:
 async def signed_in(world: World) -> object:
     rows = await world.db.read_primary("SELECT count(*) FROM change WHERE kind = 'test.signed_in'")
     return rows[0][0]
+
+
+# --- signing in ---
+
+
+async def signing_in(world: World, person: Person, totp: str | None = None) -> httpx2.Response:
+    body = {"email": person.email, "password": PASSWORD} | ({} if totp is None else {"totp": totp})
+    return await (await world.stranger()).post("/api/auth/sign-in", body)
+
+
+async def set_up(person: Person) -> tuple[pyotp.TOTP, list[str]]:
+    totp = pyotp.TOTP((await person.post("/api/auth/totp")).json()["secret"])
+    done = await person.put("/api/auth/totp", {"code": totp.now()})
+    assert done.status_code == 200, done.text
+    return totp, done.json()["recovery_codes"]
+
+
+def next_code(totp: pyotp.TOTP) -> str:
+    """Return a code after the one that has just set the authenticator up: a clock may be off by a step."""
+    return totp.generate_otp(int(time.time()) // 30 + 1)
+
+
+async def test_the_password_is_asked_for_first_and_then_the_code(world: World) -> None:
+    ann = await world.person("Ann")
+    totp, codes = await set_up(ann)
+    await world.db.catch_up()
+    wrong = {"email": ann.email, "password": "wrong", "totp": next_code(totp)}
+    problem(await (await world.stranger()).post("/api/auth/sign-in", wrong), 401, "BAD_CREDENTIALS")
+    problem(await signing_in(world, ann), 401, "TOTP_REQUIRED")
+    problem(await signing_in(world, ann, "000"), 401, "TOTP_WRONG")
+    code = next_code(totp)
+    answers = await asyncio.gather(*(signing_in(world, ann, code) for _ in range(3)))
+    assert sorted(answer.status_code for answer in answers) == [200, 401, 401]
+    assert {answer.json()["code"] for answer in answers if answer.status_code == 401} == {"TOTP_WRONG"}
+    assert (await signing_in(world, ann, codes[0])).status_code == 200
+    problem(await signing_in(world, ann, codes[0]), 401, "TOTP_WRONG")
+    assert (await ann.get("/api/auth/session")).json()["user"]["two_factor"] is True
+
+
+@pytest.mark.sqld
+async def test_an_instance_that_is_behind_asks_for_what_counts_now(tmp_path: Path, sqld: Sqld) -> None:
+    given = {
+        "primary.url": sqld.url,
+        "primary.migrate": "true",
+        "auth.secret": SECRET,
+        "replica.doorbell": "false",
+        "replica.interval_s": "3600",
+        "replica.idle_interval_s": "3600",
+    }
+    async with running(tmp_path / "a", given) as here, running(tmp_path / "b", given) as there:
+        ann = await here.person("Ann")
+        totp, _ = await set_up(ann)
+        # The other has not even heard of Ann; then it has, and not of what she changes.
+        problem(await signing_in(there, ann), 401, "TOTP_REQUIRED")
+        codes = (await ann.post("/api/auth/recovery-codes")).json()["recovery_codes"]
+        assert (await signing_in(there, ann, codes[0])).status_code == 200
+        problem(await signing_in(here, ann, codes[0]), 401, "TOTP_WRONG")
+        code = next_code(totp)
+        assert (await signing_in(here, ann, code)).status_code == 200
+        problem(await signing_in(there, ann, code), 401, "TOTP_WRONG")
+        assert (await ann.delete("/api/auth/totp")).status_code == 204
+        assert (await signing_in(there, ann)).status_code == 200
+        anew, codes = await set_up(ann)
+        problem(await signing_in(there, ann), 401, "TOTP_REQUIRED")
+        assert (await signing_in(there, ann, next_code(anew))).status_code == 200
+        # Set-up is begun here and finished there.
+        assert (await ann.delete("/api/auth/totp")).status_code == 204
+        secret = pyotp.TOTP((await ann.post("/api/auth/totp")).json()["secret"])
+        elsewhere = await there.stranger()
+        elsewhere.client.cookies.update(ann.client.cookies)
+        assert (await elsewhere.put("/api/auth/totp", {"code": secret.now()})).status_code == 200
