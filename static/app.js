@@ -16,6 +16,7 @@ import { ConfirmIdentity } from "./features/accounts/ConfirmIdentity.js";
 import { Door } from "./features/accounts/Door.js";
 import { EnterByLink } from "./features/accounts/EnterByLink.js";
 import { ForgotPassword } from "./features/accounts/ForgotPassword.js";
+import { Goodbye } from "./features/accounts/Goodbye.js";
 import { startLinkTokens } from "./features/accounts/linkToken.js";
 import { ResetPassword } from "./features/accounts/ResetPassword.js";
 import { loadSession, session } from "./features/accounts/session.js";
@@ -37,7 +38,7 @@ function App() {
 }
 
 // Before the house, and only there.
-const DOORS = { "/sign-in": SignIn, "/sign-up": SignUp, "/forgot": ForgotPassword };
+const DOORS = { "/sign-in": SignIn, "/sign-up": SignUp, "/forgot": ForgotPassword, "/goodbye": Goodbye };
 // Behind links from mails: whoever is signed in here, they are about the link's owner.
 const LINK_PAGES = { "/reset": ResetPassword, "/verify": VerifyEmail, "/enter": EnterByLink };
 

@@ -68,7 +68,7 @@ export const api = {
   post: (path, body = {}, { key = newKey(), ...options } = {}) => request("POST", path, body, { key, ...options }),
   put: (path, body = {}, options) => request("PUT", path, body, options),
   patch: (path, body, options) => request("PATCH", path, body, options),
-  delete: (path, options) => request("DELETE", path, undefined, options),
+  delete: (path, { body, ...options } = {}) => request("DELETE", path, body, options),
 
   /** Send a file as it is. */
   upload: (path, file, options) => request("PUT", path, file, { timeoutMs: FILE_TIMEOUT_MS, ...options }),

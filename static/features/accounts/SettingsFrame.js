@@ -8,6 +8,8 @@ import { usePaneHeading } from "../../ui/usePaneHeading.js";
 const PARTS = [
   { name: "you", label: "You", path: "/settings", load: () => import("./Settings.js").then((module) => module.Settings) },
   { name: "security", label: "Security", path: "/settings/security", load: () => import("./Security.js").then((module) => module.Security) },
+  { name: "tokens", label: "Tokens", path: "/settings/tokens", load: () => import("./Tokens.js").then((module) => module.Tokens) },
+  { name: "data", label: "Data", path: "/settings/data", load: () => import("./YourData.js").then((module) => module.YourData) },
 ];
 
 /** The part of the settings that a path names, or null. */
