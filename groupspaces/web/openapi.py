@@ -284,6 +284,7 @@ def _responses(op: Operation, schema_of: dict[int, Any]) -> dict[str, Any]:
     elif op.returns is not None:
         answer["content"] = {op.media_type: {"schema": schema_of[id(op.returns)]}}
     responses = {str(op.status): answer}
+    responses |= {str(status): {"description": op.summary} for status in op.also if status < 400}
     for status in _problem_statuses(op):
         responses[str(status)] = {
             "description": _PROBLEM_WORDS[status],
@@ -309,6 +310,7 @@ def _problem_statuses(op: Operation) -> list[int]:
         statuses |= {400, 413, 415}
     if op.rate == "auth":
         statuses.add(401)
+    statuses |= {status for status in op.also if status >= 400}
     if op.rate != "free":
         statuses.add(429)
     return sorted(statuses)

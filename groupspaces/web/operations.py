@@ -138,6 +138,7 @@ class Operation:
     needs_session: bool
     reads_data: bool
     for_unverified: bool
+    also: tuple[int, ...]
 
     @property
     def takes_instance(self) -> bool:
@@ -178,6 +179,7 @@ def operation(
     needs_session: bool | None = None,
     reads_data: bool = True,
     for_unverified: bool = False,
+    also: tuple[int, ...] = (),
 ) -> Callable[[Handler], Operation]:
     """Declare the decorated `async def handler(ctx[, body][, query])` as one HTTP call.
 
@@ -194,6 +196,7 @@ def operation(
     "mail" makes somebody else's letter: each call counts for the address, and the account. "free" counts nothing (health).
     Everybody without a session gets 401, unless access is PUBLIC or `needs_session` is false: then access decides alone.
     `reads_data` is false for a GET that tells nothing out of the database: no bookmark holds it up.
+    `also` are statuses it answers with beyond those that follow from the rest, for the document.
     `for_unverified` lets people call a write who have yet to confirm their address, where `auth.require_verified_email` is on.
     Raises TypeError for what cannot be served.
     """
@@ -224,6 +227,7 @@ def operation(
             needs_session=access is not PUBLIC if needs_session is None else needs_session,
             reads_data=reads_data,
             for_unverified=for_unverified,
+            also=also,
         )
 
     return declare
