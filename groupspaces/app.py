@@ -63,6 +63,7 @@ from groupspaces.mail import Mailer
 from groupspaces.ops import api as ops
 from groupspaces.ops import (
     audit_api,
+    command_line_api,
     doorbell_api,
     fleet_api,
     jobs_api,
@@ -121,6 +122,7 @@ FEATURES = (
     jobs_api,
     replication_api,
     secrets_api,
+    command_line_api,
     metrics,
 )
 # How long who leads waits for what the other workers of its host have to tell.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from groupspaces import __version__, cli_replica
+from groupspaces import __version__, cli_audit, cli_replica, cli_secret, cli_tokens, cli_users
 from groupspaces.db.folder import FolderError
 from groupspaces.db.migrate import SchemaError
 from groupspaces.errors import AppError, PortTaken, PrimaryRefused, SettingsError
@@ -92,6 +92,8 @@ def _parser() -> argparse.ArgumentParser:
     actions.add_parser("schema", help="print the schema as SQL").set_defaults(command=_migrate_schema)
 
     cli_replica.add_commands(commands)
+    for accounts in (cli_users, cli_tokens, cli_audit, cli_secret):
+        accounts.add_commands(commands)
 
     config = commands.add_parser("config", help="show or check the settings")
     config_actions = config.add_subparsers(required=True, metavar="ACTION")
