@@ -74,6 +74,8 @@ class Operator:
             except Unavailable as error:
                 if error.code != "NO_SERVER":
                     raise
+            folder = self.settings.data_dir
+            print(f"No server runs in {folder}: doing it there without one.", file=sys.stderr)
             self._alone = _Alone(self.settings)
         return self._alone.answer(method, path, query, body)
 
