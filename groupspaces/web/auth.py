@@ -42,7 +42,7 @@ class Authenticator:
         self._note_use = services.note_use
         self._sessions: dict[bytes, Principal] = {}
         self._tokens: dict[bytes, Principal] = {}
-        self._forgotten = 0
+        self.forgotten = 0  # grows when a credential has ended, or what it says has changed
         services.db.subscribe(self._on_changes)
 
     async def principal(self, headers: Mapping[bytes, bytes], *, needed: bool = True) -> Principal | None:
@@ -76,12 +76,12 @@ class Authenticator:
         if session is None:
             return None
         token_hash = hash_token(session.token)
-        forgotten = self._forgotten
+        forgotten = self.forgotten
         found = await self._credentials.session(token_hash)
         if found is None:
             name = f"session/{token_hash.hex()}"
             if await self._second_look.catch_up(name):
-                forgotten = self._forgotten
+                forgotten = self.forgotten
                 found = await self._credentials.session(token_hash)
                 if found is None:
                     self._second_look.was_vain(name)
@@ -98,12 +98,12 @@ class Authenticator:
         if len(token) > TOKEN_MAX_CHARS or not is_well_formed(token):
             return None
         token_hash = hash_token(token)
-        forgotten = self._forgotten
+        forgotten = self.forgotten
         found = await self._credentials.api_token(token_hash)
         if found is None:
             name = f"token/{token_hash.hex()}"
             if await self._second_look.catch_up(name):
-                forgotten = self._forgotten
+                forgotten = self.forgotten
                 found = await self._credentials.api_token(token_hash)
                 if found is None:
                     self._second_look.was_vain(name)
@@ -117,7 +117,7 @@ class Authenticator:
         self, known: dict[bytes, Principal], value: bytes, principal: Principal, forgotten: int
     ) -> None:
         """Remember only what no change may have overtaken while it was read: `forgotten` is the count from before."""
-        if forgotten != self._forgotten:
+        if forgotten != self.forgotten:
             return
         if len(known) >= _MAX_REMEMBERED:
             del known[next(iter(known))]
@@ -133,7 +133,7 @@ class Authenticator:
     def _on_changes(self, changes: Sequence[Change]) -> None:
         """Forget everybody when a session ended or a person changed: rare, and cheap to learn again."""
         if any(_touches_principals(change.kind) for change in changes):
-            self._forgotten += 1
+            self.forgotten += 1
             self._sessions.clear()
             self._tokens.clear()
 

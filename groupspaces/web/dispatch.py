@@ -156,6 +156,7 @@ class _Handling:
         scope[ANSWER_HEADERS] = answer_headers
         if not call.is_read:
             self._origin.check(scope, headers)
+        forgotten = self._authenticator.forgotten
         forwarding = self._forwarding if operation.takes_instance else None
         forwarded = forwarding is not None and FORWARDED in headers
         if forwarding is not None and forwarded:
@@ -180,6 +181,11 @@ class _Handling:
                     private=call.is_private,
                     wait_for=lambda seq: self._second_look.wait_for(seq, self._caller(principal, scope)),
                 )
+                if principal is not None and forgotten != self._authenticator.forgotten and not forwarded:
+                    # What was waited for may have ended this very credential: who ends one of theirs here is obeyed at once.
+                    principal = await self._authenticator.principal(headers, needed=call.is_private)
+                    if principal is None and call.is_private:
+                        raise Unauthenticated("Sign in first.")
             else:
                 status = self._db.status()
             answer_headers += freshness(status)

@@ -37,6 +37,8 @@ async def test_slugs_are_made_unique_and_given_ones_are_taken(ann: Person) -> No
         {"name": "a\nb"},
         {"name": "x", "slug": "Not A Slug"},
         {"name": "x", "slug": "~5"},
+        {"name": "x", "slug": "garden\n"},
+        {"name": "x", "theme_color": "leaf\n"},
         {"name": "x", "theme_color": "red"},
         {"name": "x", "theme_color": "#12345"},
         {"name": "x", "wallpaper": "jungle"},

@@ -57,7 +57,7 @@ def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
 def test_public_operations_say_so_and_others_do_not(
     document: dict[str, Any], operations: tuple[Operation, ...]
 ) -> None:
-    assert document["security"] == [{"session": []}]
+    assert document["security"] == [{"session": []}, {"token": []}]
     for op in operations:
         described = document["paths"][op.path][op.method.lower()]
         assert (described.get("security") == []) is not op.needs_session, op.path

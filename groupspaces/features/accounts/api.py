@@ -76,7 +76,9 @@ class ProfileChanges(msgspec.Struct, forbid_unknown_fields=True):
     avatar_emoji: Emoji | UnsetType | None = UNSET
     bio: Annotated[str, Meta(max_length=500)] | UnsetType = UNSET
     locale: (
-        Annotated[str, Meta(max_length=20, pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$")] | UnsetType | None
+        Annotated[str, Meta(max_length=20, pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$(?!\n)")]
+        | UnsetType
+        | None
     ) = UNSET
     theme: Literal["light", "dark", "system"] | UnsetType | None = UNSET
 

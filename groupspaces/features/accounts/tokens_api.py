@@ -22,7 +22,7 @@ from groupspaces.web.operations import CONFIRMED, IN_PERSON, Operation, operatio
 _MAX_SCOPES = 50
 
 TokenName = Annotated[str, Meta(min_length=1, max_length=80, pattern=ONE_LINE)]
-ScopeWord = Annotated[str, Meta(pattern=r"^(read|write|ops|space:[1-9][0-9]{0,17})$")]
+ScopeWord = Annotated[str, Meta(pattern=r"^(read|write|ops|space:[1-9][0-9]{0,17})$(?!\n)")]
 
 
 class TokenDraft(msgspec.Struct, forbid_unknown_fields=True):

@@ -18,7 +18,7 @@ from groupspaces.db.changes import NOW_MS
 from groupspaces.errors import Conflict, FieldError, Invalid
 
 # As a mention is written: single dots, hyphens and underscores between letters and digits.
-PATTERN = r"^[a-z0-9]+([._-][a-z0-9]+)*$"
+PATTERN = r"^[a-z0-9]+([._-][a-z0-9]+)*$(?!\n)"
 MIN_CHARS = 3
 MAX_CHARS = 30
 

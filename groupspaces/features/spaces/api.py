@@ -25,10 +25,10 @@ from groupspaces.web.operations import PUBLIC, SIGNED_IN, Operation, operation
 _HUES = "leaf|pine|lake|sky|iris|plum|rose|clay|amber|straw|moss|slate"
 
 SpaceName = Annotated[str, Meta(min_length=1, max_length=80, pattern=ONE_LINE)]
-Slug = Annotated[str, Meta(min_length=1, max_length=48, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+Slug = Annotated[str, Meta(min_length=1, max_length=48, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$(?!\n)")]
 Description = Annotated[str, Meta(max_length=1000)]
 ThemeColor = Annotated[
-    str, Meta(pattern=rf"^(#[0-9a-fA-F]{{6}}|{_HUES})$", description="#rrggbb or the name of a hue.")
+    str, Meta(pattern=rf"^(#[0-9a-fA-F]{{6}}|{_HUES})$(?!\n)", description="#rrggbb or the name of a hue.")
 ]
 Wallpaper = Literal["growth", "plain"]
 Limit = Annotated[int, Meta(ge=1, le=200)]
