@@ -99,6 +99,8 @@ class Stage:
             "code": invite["code"],
             "session_id": 2**62,
             "passkey_id": 2**62,
+            "name": "made-up",
+            "token_id": 2**62,
             "job_id": "retention",
         }
 
@@ -107,7 +109,10 @@ class Stage:
         browser = await self.world.stranger()
         if caller == "anonymous":
             return browser
-        if operation is accounts.post_sign_out:
+        if operation in (
+            accounts.post_sign_out,
+            accounts.post_sign_up,
+        ):  # which end the session they come with
             await self.sign_in(browser, self.people[caller])
         else:
             browser.client.cookies.update(self.people[caller].client.cookies)

@@ -50,13 +50,13 @@ _BY_EMAIL_SQL = f"SELECT credentials_version, {users.COLUMNS} FROM user WHERE em
 _LIST_SQL = """
 SELECT id, provider, email, created_at_ms, used_at_ms FROM linked_account WHERE user_id = ? ORDER BY id LIMIT 100"""
 _USE_SQL = f"UPDATE linked_account SET used_at_ms = {NOW_MS} WHERE id = ? AND user_id = ?"
-_LINK_SQL = f"""
+_LINK = f"""
 INSERT INTO linked_account (user_id, provider, subject, email, created_at_ms) SELECT id, ?, ?, ?, {NOW_MS} FROM user
 WHERE """
 
 # Whoever asked for a second factor is not let in by an address alone, and an address that nobody has confirmed here may have been
 # registered by somebody else to lie in wait for its owner.
-_LINK_BY_EMAIL_SQL = f"""{_LINK_SQL} email = ? AND email_verified_at_ms IS NOT NULL AND suspended_at_ms IS NULL
+_LINK_BY_EMAIL_SQL = f"""{_LINK} email = ? AND email_verified_at_ms IS NOT NULL AND suspended_at_ms IS NULL
 AND NOT EXISTS (SELECT 1 FROM totp WHERE totp.user_id = user.id AND totp.confirmed_at_ms IS NOT NULL)
 AND NOT EXISTS (SELECT 1 FROM passkey WHERE passkey.user_id = user.id)"""
 
@@ -146,7 +146,7 @@ async def link(
     """
     taken = Conflict("That account signs somebody else in here.", code="OAUTH_TAKEN")
     statement = Statement(
-        f"{_LINK_SQL} id = ?", (provider, stranger.subject, stranger.email, user_id), refused=taken
+        f"{_LINK} id = ?", (provider, stranger.subject, stranger.email, user_id), refused=taken
     )
     try:
         await write(Batch([statement, *_told(provider, user_id, origin)], conflicts={UNIQUE: taken}))
@@ -165,7 +165,7 @@ def linking_newcomer(elsewhere: Elsewhere, email: str, origin: Origin) -> list[S
         subject_sql=f"'user:' || {_OF_NEW_LINK}",
         actor_sql=_OF_NEW_LINK,
     )
-    return [Statement(f"{_LINK_SQL} email = ?", params), audited]
+    return [Statement(f"{_LINK} email = ?", params), audited]
 
 
 async def unlink(write: Write, user_id: int, linked_id: int, origin: Origin, last_way_in: LastWayIn) -> None:
