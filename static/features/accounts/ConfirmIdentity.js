@@ -9,7 +9,7 @@ import { useLoaded } from "../../ui/useLoaded.js";
 import { confirmation, confirmed, notConfirmed } from "./confirm.js";
 import { ProviderMark } from "./ProviderMark.js";
 import { listLinked, listPasskeys } from "./security.js";
-import { confirmByPasskey, confirmByPassword, session } from "./session.js";
+import { confirmByPassword, session, signInByPasskey } from "./session.js";
 import { providerLink, useWaysIn } from "./waysIn.js";
 import { hasPasskeys, isPasskeyRefusal, passkeyProblem } from "./webauthn.js";
 
@@ -44,7 +44,7 @@ function Question({ user }) {
       ${problem?.text && problem.way !== "password" && html`<${FieldError} text=${problem.text} role="alert" />`}
       ${hasKeys && html`
         <${Button} kind=${user.has_password ? "line" : "primary"} wide icon="key-round" data-autofocus=${user.has_password ? undefined : ""}
-          busy=${busy === "passkey" && "Waiting for your passkey…"} onClick=${() => attempt("passkey", confirmByPasskey)}>Use a passkey<//>
+          busy=${busy === "passkey" && "Waiting for your passkey…"} onClick=${() => attempt("passkey", signInByPasskey)}>Use a passkey<//>
         ${user.has_password && html`<p class="or">or with your password</p>`}`}
       ${user.has_password
         ? html`<${ByPassword} user=${user} busy=${busy === "password"} error=${problem?.way === "password" ? problem.error : null} attempt=${attempt} />`

@@ -41,12 +41,13 @@ function verdict(user, totp, passkeys) {
   return `Only your password protects this account${passkeys.length ? ", beside the passkey" : ""}. Two-factor keeps out whoever learns it.`;
 }
 
-/** Why linking an account did not work, when a provider sent the person back with a problem. */
+/** How linking an account went, when a provider sent the person back. */
 function Returned() {
   const { query } = usePlace();
-  const [code] = useState(() => new URLSearchParams(query).get("problem"));
+  const [{ problem, linked }] = useState(() => Object.fromEntries(new URLSearchParams(query)));
   useEffect(() => {
-    if (code) navigate(location.pathname, { replace: true }); // told once
+    if (problem || linked) navigate(location.pathname, { replace: true }); // told once
   }, []);
-  return code && html`<div class="gap-t"><${Banner} kind="bad" icon="circle-alert" boxed role="alert">${explainCode(code)}<//></div>`;
+  if (problem) return html`<div class="gap-t"><${Banner} kind="bad" icon="circle-alert" boxed role="alert">${explainCode(problem)}<//></div>`;
+  return linked && html`<div class="gap-t"><${Banner} kind="ok" icon="circle-check" boxed>The account is linked. It signs you in here from now on.<//></div>`;
 }

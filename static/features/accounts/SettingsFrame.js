@@ -26,7 +26,7 @@ export function SettingsFrame({ part, ...rest }) {
   const heading = usePaneHeading(isFirst ? "Settings" : `${label} · Settings`, `settings ${part}`);
   return html`
     <div class="scroll"><div class="wrap settings">
-      <h1 class="title-3xl" tabindex="-1" ref=${heading}>Settings${!isFirst && html`<span class="sr">, ${label}</span>`}</h1>
+      <h1 class="title-3xl" tabindex="-1" ref=${heading}>Settings${!isFirst && html`<span class="sr"> ${label}</span>`}</h1>
       <nav class="seg settings-tabs" aria-label="Settings">
         ${PARTS.map(({ name, label: text, path }) => html`<a href=${path} aria-current=${name === part ? "page" : undefined}>${text}</a>`)}
       </nav>

@@ -6,7 +6,7 @@ import { createStore } from "../../lib/store.js";
 import { askForPasskey } from "./webauthn.js";
 
 /** `status` is "unknown" (asking), "in", "out" or "error" (the server does not answer). */
-export const session = createStore({ status: "unknown", user: null, sessionId: null, error: null });
+export const session = createStore({ status: "unknown", user: null, error: null });
 
 export const me = () => session.get().user;
 
@@ -14,8 +14,8 @@ export const me = () => session.get().user;
 export async function loadSession() {
   const wasIn = session.get().status === "in";
   try {
-    const { user, session: { id } } = await api.get("/auth/session", { quiet401: true, as: null });
-    session.set({ status: "in", user, sessionId: id });
+    const { user } = await api.get("/auth/session", { quiet401: true, as: null });
+    session.set({ status: "in", user });
   } catch (error) {
     if (error.status === 401) session.set({ status: "out", user: null });
     else if (!wasIn) session.set({ status: "error", error });
@@ -46,21 +46,14 @@ export async function signUp({ name, email, password, invite, setupCode }) {
   enter(await api.post("/auth/sign-up", body, AS_ANYBODY));
 }
 
-function enter({ user, session: { id } }) {
-  session.set({ status: "in", user, sessionId: id, error: null });
+function enter({ user }) {
+  session.set({ status: "in", user, error: null });
   tellTabs();
 }
 
 /** Prove again that it is me, by the password: for a while, what changes the ways in is allowed. */
 export async function confirmByPassword(password) {
   enter(await api.post("/auth/confirm", { password }, { key: null }));
-}
-
-/** The same by a passkey: a sign-in, after which the session before it is of no use to anybody. */
-export async function confirmByPasskey() {
-  const { sessionId: before, user } = session.get();
-  await signInByPasskey();
-  if (me().id === user.id && session.get().sessionId !== before) await api.delete(`/auth/sessions/${before}`);
 }
 
 /** The person as they are now, after they changed something about themselves. */
