@@ -18,7 +18,7 @@ from groupspaces.db.changes import NOW_MS
 _EMPTY: Mapping[str, Any] = {}
 
 # The newest change of all is the batch's own last: it tells what the act was about.
-_LAST = "FROM change ORDER BY seq DESC LIMIT 1"
+_LAST = "FROM change WHERE seq = (SELECT max(seq) FROM change)"
 LAST_SUBJECT = f"(SELECT subject_id {_LAST})"
 LAST_ACTOR = f"(SELECT actor_id {_LAST})"
 LAST_SPACE = f"(SELECT space_id {_LAST})"
