@@ -16,15 +16,18 @@ from typing import Any
 import httpx2
 import msgspec
 from PIL import Image
+from starlette.types import Receive, Send
+from starlette.types import Scope as AsgiScope
 
 from groupspaces.db.batch import Batch, Statement, Value
 from groupspaces.db.changes import NOW_MS, record
 from groupspaces.keys import KeyRing
+from groupspaces.web.context import LOCAL_OPERATOR
 from groupspaces.web.cookies import SessionCookies, hash_token, new_token, session_value
 from groupspaces.web.operations import Operation
 from groupspaces.web.tokens import new_api_token
 from tests.features.stage import BODIES, key_of
-from tests.features.world import PASSWORD, World
+from tests.features.world import PASSWORD, URL, World
 
 _EVENTS = "text/event-stream"
 _DAY_MS = 86_400_000
@@ -42,7 +45,7 @@ _HOLDERS = {"unconfirmed": "owner", "token:ops": "operator"} | dict.fromkeys(
     ("token:read", "token:write", "token:space"), "owner"
 )
 
-# Who calls. `unconfirmed` is the owner long after they proved that it is them.
+# Who calls. `unconfirmed` is the owner long after they proved that it is them, `command line` whoever may open the data folder.
 CALLERS = (
     "anonymous",
     "stranger",
@@ -53,7 +56,11 @@ CALLERS = (
     "suspended",
     *_SCOPES,
     "operator",
+    "command line",
 )
+
+# Those who may run a job run one each, as it takes its time.
+_JOBS = {"operator": "retention", "command line": "last_seen"}
 
 _numbers = itertools.count(1)
 _jitters = itertools.cycle(number / 1000 for number in range(1, 500))
@@ -90,8 +97,9 @@ class Scene:
 
     def body_of(self, operation: Operation) -> dict[str, Any]:
         """Return a body with which this call succeeds, as far as one can be made up."""
-        particulars = _BODIES.get(key_of(operation), lambda scene: {})(self)
-        return dict(BODIES[key_of(operation)]) | particulars
+        key = key_of(operation)
+        assert key in BODIES, f"{key} has no sample body yet: add one to BODIES in tests/features/stage.py."
+        return dict(BODIES[key]) | _BODIES.get(key, lambda scene: {})(self)
 
 
 # What has to be this scene's own in a body; all else is as `BODIES` says.
@@ -147,24 +155,33 @@ class Cast:
         if caller in _SCOPES:
             scopes = [scope.format(**space) for scope in _SCOPES[caller]]
             headers["authorization"] = f"Bearer {rows.token(next(ids), users[holder], scopes)}"
-        elif caller != "anonymous":
+        elif caller not in ("anonymous", "command line"):
             token = rows.session(next(ids), users[holder], confirmed=caller != "unconfirmed")
             cookie = self._cookies.issue(token, 0, 3600)[1]
             headers["cookie"] = f"gs_session={session_value(cookie).decode()}"
         await self._world.db.write(
             Batch([*rows.statements, record("test.changed", actor_id=None, audience="nobody")])
         )
-        # Two who may run a job run two, as each takes its time.
-        job_id = "retention" if caller == "operator" else "audit_check"
-        common = {"job_id": job_id, "provider": "github", "name": _PICTURE_NAME}
+        common = {"job_id": _JOBS.get(caller, "audit_check"), "provider": "github", "name": _PICTURE_NAME}
         target = {"user_id": users["target"], "username": usernames["target"]}
         return Scene(
-            (await self._world.stranger()).client,
+            await self._client(is_local=caller == "command line"),
             number,
             f"{usernames[holder]}@example.org",
             common | target | space | personal,
             {"user_id": users["neighbour"]} | elsewhere | foreign_personal,
             headers,
+        )
+
+    async def _client(self, *, is_local: bool) -> httpx2.AsyncClient:
+        asgi = self._world.app.asgi
+
+        async def through_the_socket(scope: AsgiScope, receive: Receive, send: Send) -> None:
+            await asgi(scope | {LOCAL_OPERATOR: True}, receive, send)
+
+        transport = httpx2.ASGITransport(app=through_the_socket if is_local else asgi)
+        return await self._world.stack.enter_async_context(
+            httpx2.AsyncClient(transport=transport, base_url=URL)
         )
 
 

@@ -41,7 +41,9 @@ def test_there_is_a_row_for_each_call_and_no_other(matrix: Matrix) -> None:
 
 
 def test_there_is_a_sample_for_each_body() -> None:
-    assert BODIES.keys() == {key for key, operation in ALL.items() if operation.body}
+    with_body = {key for key, operation in ALL.items() if operation.body}
+    assert with_body - BODIES.keys() == set(), "Add a sample to BODIES in tests/features/stage.py."
+    assert BODIES.keys() - with_body == set(), "There is no such call any more: take its sample away."
 
 
 @pytest.mark.parametrize(
@@ -97,6 +99,16 @@ def test_only_operators_operate() -> None:
         if ALL[name].access.name == "operator":
             for caller in ("stranger", "member", "admin", "owner", "unconfirmed"):
                 assert row[caller] == "403 OPERATOR_ONLY", f"{name} by {caller}"
+
+
+def test_the_command_line_is_an_operator_and_nobody_else() -> None:
+    for name, row in ByCaller().read().items():
+        if not ALL[name].needs_session:
+            assert row["command line"] == row["anonymous"], name
+        elif ALL[name].path.startswith("/api/ops/"):
+            assert row["command line"][0] == "2", name
+        else:
+            assert row["command line"] == "401", name
 
 
 def test_strangers_are_told_that_there_is_no_such_space() -> None:

@@ -58,6 +58,7 @@ BODIES: dict[str, Any] = {
     "PATCH /api/messages/{message_id}": {"content": "hi"},
     "PUT /api/spaces/{space_id}/read": {"message_id": 2**62},
     "PATCH /api/ops/jobs/{job_id}": {"paused": False},
+    "POST /api/ops/users/{user_id}/tokens": {"name": "Robot", "scopes": ["read"]},
     "PATCH /api/ops/replication": {"jitter": 0.2},
     "POST /api/ops/replication/preview": {"jitter": 0.3},
 }
