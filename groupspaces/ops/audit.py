@@ -23,7 +23,10 @@ from groupspaces.web.context import Context
 
 _OPERATOR_SQL = "SELECT 1 FROM user WHERE id = ? AND is_operator = 1 AND suspended_at_ms IS NULL"
 _PAGE_SQL = """SELECT audit.id, audit.at_ms, audit.actor_id, user.name, audit.address, audit.instance_id, audit.action,
-  audit.subject, audit.space_id, audit.data
+  audit.subject, audit.space_id, audit.data,
+  CASE WHEN audit.subject GLOB 'user:[1-9]*'
+    THEN (SELECT about.name FROM user AS about WHERE about.id = CAST(substr(audit.subject, 6) AS INTEGER)) END,
+  (SELECT space.name FROM space WHERE space.id = audit.space_id)
 FROM audit LEFT JOIN user ON user.id = audit.actor_id
 WHERE {conditions} ORDER BY audit.id DESC LIMIT ?"""
 
@@ -40,7 +43,10 @@ class Actor(msgspec.Struct, frozen=True):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One thing that was done to `subject` (`user:5`). `address` is where the call came from, "" for the command line."""
+    """One thing that was done to `subject` (`user:5`). `address` is where the call came from, "" for the command line.
+
+    `subject_name` is what a person who is the subject is called now, `space_name` the same of the space it happened in.
+    """
 
     id: int
     at: str
@@ -51,6 +57,8 @@ class Entry(msgspec.Struct, frozen=True):
     subject: str
     space_id: int | None
     data: dict[str, Any]
+    subject_name: str | None
+    space_name: str | None
 
 
 class Filter(msgspec.Struct, frozen=True):
@@ -135,6 +143,8 @@ def _entry(
     subject: Any,
     space_id: Any,
     data: Any,
+    subject_name: Any,
+    space_name: Any,
 ) -> Entry:
     actor = None if actor_id is None else Actor(actor_id, name or "")
     return Entry(
@@ -147,4 +157,6 @@ def _entry(
         subject,
         space_id,
         orjson.loads(data),
+        subject_name,
+        space_name,
     )
