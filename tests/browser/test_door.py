@@ -242,6 +242,13 @@ async def test_a_passkey_signs_in_without_a_word_being_typed(house: House, scrip
     await expect(page.locator(".rail .me")).to_contain_text("Ana")
 
 
+async def test_a_passkey_is_offered_in_the_field_for_the_address(house: House) -> None:
+    page = await with_passkey(house, script="")
+    await page.goto("/sign-in?next=/settings")
+    await expect(page).to_have_url(re.compile("/settings$"))  # this device takes what it is offered
+    await expect(page.locator(".rail .me")).to_contain_text("Ana")
+
+
 async def test_who_calls_the_passkey_off_can_take_another_way(house: House) -> None:
     script = (
         NO_OFFERS
@@ -396,7 +403,7 @@ async def test_where_no_mail_is_sent_the_operator_is_told(house: House, new_pers
     await expect(page.get_by_text("This place sends no mail")).to_be_visible()
     await page.get_by_label("E-mail").fill(ana.email)
     await page.get_by_role("button", name="Tell the operator").click()
-    await expect(page.get_by_role("heading", level=1)).to_have_text("The operator knows")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Ask the operator for your link")
     assert await findings(page) == []
 
 

@@ -58,11 +58,11 @@ function Asked({ email, mail, again }) {
   useEffect(() => heading.current.focus(), []);
   return html`
     <${Door}>
-      <${Empty} drawing="letter" heading="h1" headingRef=${heading} title=${mail ? "Look into your mail" : "The operator knows"}
+      <${Empty} drawing="letter" heading="h1" headingRef=${heading} title=${mail ? "Look into your mail" : "Ask the operator for your link"}
         actions=${html`<a class="btn btn-primary" href="/sign-in">Back to sign in</a><${Button} onClick=${again}>Ask again<//>`}>
         ${mail
           ? html`If <b class="break">${email}</b> has an account here, a link is on its way. It comes within a few minutes; look among the unwanted mail too.`
-          : html`If <b class="break">${email}</b> has an account here, its operator has been told. Ask them for the link: they can copy it for you.`}
+          : html`If <b class="break">${email}</b> has an account here, the operator sees that you asked. They can copy the link for you.`}
       <//>
     <//>`;
 }
