@@ -128,6 +128,13 @@ def _rate_rules(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _analytics_id(value: str) -> str:
+    # It becomes part of the page.
+    if not re.fullmatch(r"[A-Z]{1,3}-[A-Z0-9-]{1,40}", value):
+        raise ValueError("must be an id such as G-ABC123DEF4")
+    return value
+
+
 def _networks(value: tuple[str, ...]) -> tuple[str, ...]:
     for network in value:
         try:
@@ -152,6 +159,7 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "files.s3_endpoint": _web_url,
     "alerts.slack_webhook_url": _web_url,
     "assets.base_url": _web_url,
+    "analytics.google_id": _analytics_id,
     "sentry.dsn": _sentry_dsn,
 }
 

@@ -20,10 +20,11 @@ from groupspaces.errors import AppError, Unavailable
 from groupspaces.logging_context import request_id as current_request_id
 from groupspaces.settings import Settings
 
+from .browser_rules import OtherSites, security_headers
 from .compression import Compression
 from .decoding import ClientGone
 from .dispatch import ANSWER_HEADERS, HEADERS, PAGE, PASSED_ON, REQUEST_ID, ROUTE
-from .problems import send_problem
+from .problems import MethodNotAllowed, nothing_here, send_problem
 from .traffic import Traffic
 
 _log = logging.getLogger("groupspaces.web")
@@ -34,7 +35,8 @@ _MAX_ID_CHARS = 64
 _EVENT_STREAM = b"text/event-stream"
 _SWEEP_S = 1.0
 _INTERNAL = "/internal/"
-_YEAR_S = 31_536_000
+# TRACE repeats what it got, CONNECT is for proxies, and nothing is known of others. OPTIONS is for `browser_rules.py`.
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -49,6 +51,7 @@ class Edge:
         self.deadlines = Deadlines(settings.server.request_timeout_s)
         self.compression = Compression()
         self.api_headers, self.page_headers = security_headers(settings)
+        self.other_sites = OtherSites(settings.server.cors_origins)
         self._id_prefix = secrets.token_hex(5)
         self._id_count = count(1)
 
@@ -67,7 +70,7 @@ class Edge:
         self.deadlines.enter(exchange)
         self._traffic.in_progress += 1
         try:
-            await self._app(scope, receive, exchange.send)
+            await self._serve(scope, receive, exchange)
         except ClientGone:
             exchange.status = exchange.status or 499
         except asyncio.CancelledError:
@@ -80,6 +83,19 @@ class Edge:
             self.deadlines.leave(exchange)
             self._traffic.in_progress -= 1
             self._finish(exchange, scope, (exchange.answered_s or perf_counter()) - started_s)
+
+    async def _serve(self, scope: Scope, receive: Receive, exchange: _Exchange) -> None:
+        if scope["method"] not in _METHODS:
+            raise MethodNotAllowed(", ".join(_METHODS[:-1]))
+        if not scope["path"].startswith("/"):
+            raise nothing_here()  # "*", or what is meant for a proxy
+        preflight = self.other_sites.preflight(scope, scope[HEADERS])
+        if preflight is None:
+            await self._app(scope, receive, exchange.send)
+            return
+        scope[ROUTE] = "preflight"
+        await exchange.send({"type": "http.response.start", "status": 204, "headers": preflight})
+        await exchange.send({"type": "http.response.body"})
 
     def _request_id(self, given: bytes | None) -> str:
         if given is not None and 1 <= len(given) <= _MAX_ID_CHARS and _ID_BYTES.issuperset(given):
@@ -187,15 +203,16 @@ class _Exchange:
             return
         headers: Headers = message["headers"]
         common = self._edge.page_headers if PAGE in self.scope else self._edge.api_headers
+        common = [*common, *self._edge.other_sites.headers(self.scope, self.scope[HEADERS]), self.id_header]
         if (b"content-type", _EVENT_STREAM) in headers:
             # A stream has no deadline, and its time is that to its start.
             self._edge.deadlines.leave(self)
             self.answered_s = perf_counter()
         elif self._accepts_gzip and Compression.suits(headers):
-            message["headers"] = [*headers, *common, self.id_header]
+            message["headers"] = [*headers, *common]
             self._held = message
             return
-        message["headers"] = [*headers, *common, self.id_header]
+        message["headers"] = [*headers, *common]
         await self._send(message)
 
     async def _body(self, message: Message) -> None:
@@ -247,29 +264,6 @@ class Deadlines:
                 exchange.task.cancel()
         if self._running:
             self._timer = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep)
-
-
-def security_headers(settings: Settings) -> tuple[Headers, Headers]:
-    """Return the headers of answers that no browser shows as a page, and those of pages and their parts."""
-    assets = f" {settings.assets.base_url.rstrip('/')}" if settings.assets.base_url else ""
-    policy = (
-        f"default-src 'self'{assets}; img-src 'self'{assets} data: blob:; object-src 'none'; base-uri 'none'; "
-        "form-action 'self'; frame-ancestors 'none'"
-    )
-    common: Headers = [(b"x-content-type-options", b"nosniff")]
-    if settings.public_url.startswith("https://"):
-        common.append((b"strict-transport-security", b"max-age=%d" % _YEAR_S))
-    api = [*common, (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")]
-    page = [
-        *common,
-        (b"content-security-policy", policy.encode()),
-        (b"referrer-policy", b"same-origin"),
-        (b"x-frame-options", b"DENY"),
-        (b"permissions-policy", b"camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
-        (b"cross-origin-opener-policy", b"same-origin"),
-        (b"cross-origin-resource-policy", b"same-origin"),
-    ]
-    return api, page
 
 
 def _logged(settings: Settings) -> Callable[[str, int, str], bool]:

@@ -72,16 +72,21 @@ class File:
 class Client:
     """All files of the browser client, as of one moment."""
 
-    def __init__(self, folder: Path, *, base_url: str = "") -> None:
-        """Read every file of `folder` (about 50 ms). `base_url` names a CDN that serves `/static/` for us."""
+    def __init__(self, folder: Path, *, base_url: str = "", analytics_id: str = "") -> None:
+        """Read every file of `folder` (about 50 ms). `base_url` names a CDN that serves `/static/` for us.
+
+        With an `analytics_id` the page names it and loads what tells Google of visits.
+        """
         contents = {name: path.read_bytes() for name, path in _files(folder)}
         self.digest = _digest(contents)
         self.files = {name: File(name, body) for name, body in contents.items()}
-        self.shell = self._shell(contents.get("index.html"), base_url.rstrip("/"))
+        self.shell = self._shell(contents.get("index.html"), base_url.rstrip("/"), analytics_id)
         self.missing = [name for name in _NEEDED if name not in contents]
 
-    def _shell(self, index: bytes | None, base_url: str) -> File:
+    def _shell(self, index: bytes | None, base_url: str, analytics_id: str) -> File:
         page = index or _MISSING_PAGE
+        if analytics_id:
+            page = page.replace(b"</head>", _ANALYTICS % analytics_id.encode() + b"</head>", 1)
         return File("index.html", page.replace(b"/static/", f"{base_url}/static/{self.digest}/".encode()))
 
 
@@ -92,8 +97,9 @@ class ClientRoute(BaseRoute):
         """Read the files, and say in the log when the client is not complete."""
         self._folder = folder
         self._base_url = settings.assets.base_url
+        self._analytics_id = settings.analytics.google_id
         self._follows_edits = settings.server.environment == "development"
-        self._client = Client(folder, base_url=self._base_url)
+        self._client = self._read()
         self._stamp = _stamp(folder) if self._follows_edits else ()
         if self._client.missing:
             _log.error(
@@ -119,7 +125,16 @@ class ClientRoute(BaseRoute):
         if scope["method"] not in ("GET", "HEAD"):
             raise MethodNotAllowed("GET, HEAD")
         scope[PAGE] = True
-        await _send_file(file, cache_control, scope, send)
+        await _send_file(file, self._headers(path, file, cache_control), scope, send)
+
+    def _headers(self, path: str, file: File, cache_control: bytes) -> Headers:
+        headers: Headers = [(b"etag", file.etag), (b"cache-control", cache_control)]
+        if file.gzipped is not None:
+            headers.append((b"vary", b"accept-encoding"))
+        if self._base_url and path.startswith(_PREFIX):
+            # What a CDN passes on: browsers take modules and fonts of another site only with its leave.
+            headers.append((b"access-control-allow-origin", b"*"))
+        return headers
 
     def _found(self, path: str) -> tuple[File | None, bytes, str]:
         if path.startswith(_PREFIX):
@@ -141,17 +156,17 @@ class ClientRoute(BaseRoute):
         files = self._client.files
         return files.get(name) or (files.get(rest) if _is_digest(digest) else None), _REVALIDATE
 
+    def _read(self) -> Client:
+        return Client(self._folder, base_url=self._base_url, analytics_id=self._analytics_id)
+
     def _reload_if_edited(self) -> None:
         stamp = _stamp(self._folder)
         if stamp != self._stamp:
-            self._client = Client(self._folder, base_url=self._base_url)
+            self._client = self._read()
             self._stamp = stamp
 
 
-async def _send_file(file: File, cache_control: bytes, scope: Scope, send: Send) -> None:
-    headers: Headers = [(b"etag", file.etag), (b"cache-control", cache_control)]
-    if file.gzipped is not None:
-        headers.append((b"vary", b"accept-encoding"))
+async def _send_file(file: File, headers: Headers, scope: Scope, send: Send) -> None:
     if _has_etag(scope[HEADERS], file.etag):
         await send({"type": "http.response.start", "status": 304, "headers": headers})
         await send({"type": "http.response.body"})
@@ -196,6 +211,10 @@ def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
     """Tell one state of the folder from another by times and sizes (1 ms for 100 files)."""
     return tuple((name, (stat := path.stat()).st_mtime_ns, stat.st_size) for name, path in _files(folder))
 
+
+_ANALYTICS = b"""<meta name="google-analytics" content="%s">
+<script type="module" src="/static/analytics.js"></script>
+"""
 
 _MISSING_PAGE = b"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Group Spaces</title>
 <h1>The browser client is missing</h1><p>Run <code>make assets</code>, or install a released wheel, then restart.</p>

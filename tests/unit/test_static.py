@@ -16,7 +16,8 @@ from groupspaces.web.static import Client, ClientRoute
 from tests.support.site import open_site
 from tests.unit.test_operations import code
 
-INDEX = b'<!doctype html><link rel="stylesheet" href="/static/a.css"><script type="module" src="/static/app.js"></script>'
+INDEX = b"""<!doctype html><head><link rel="stylesheet" href="/static/a.css">
+<script type="module" src="/static/app.js"></script></head>"""
 SCRIPT = b"export const words = 'the same words, again and again';\n" * 40
 
 
@@ -170,18 +171,41 @@ async def test_pages_have_a_strict_policy_and_a_cdn_is_let_in(folder: Path) -> N
             "object-src 'none'",
             "base-uri 'none'",
             "form-action 'self'",
-            "frame-ancestors 'none'",
+            "frame-ancestors 'self'",
         ):
             assert directive in policy
-        assert headers["x-frame-options"] == "DENY"
+        assert headers["x-frame-options"] == "SAMEORIGIN"
+        assert headers["cross-origin-resource-policy"] == "same-origin"
         assert headers["referrer-policy"] == "same-origin"
         assert "strict-transport-security" not in headers
     async with serving(folder, assets__base_url="https://cdn.example.org") as (client, route):
         page = await client.get("/")
         assert f'src="https://cdn.example.org/static/{route.digest}/app.js"' in page.text
         assert "https://cdn.example.org" in page.headers["content-security-policy"]
+        # The CDN passes these on, and pages of ours take the file from there.
+        file = (await client.get(f"/static/{route.digest}/app.js")).headers
+        assert file["access-control-allow-origin"] == "*"
+        assert file["cross-origin-resource-policy"] == "cross-origin"
+        assert "access-control-allow-origin" not in page.headers
     async with serving(folder, server__public_url="https://spaces.example.org") as (client, _):
-        assert "max-age=" in (await client.get("/")).headers["strict-transport-security"]
+        sts = (await client.get("/")).headers["strict-transport-security"]
+        assert sts == "max-age=63072000; includeSubDomains; preload"
+
+
+async def test_analytics_are_let_in_where_an_operator_wants_them_and_nowhere_else(folder: Path) -> None:
+    async with serving(folder) as (client, _):
+        page = await client.get("/")
+        assert "google" not in page.text
+        assert "google" not in page.headers["content-security-policy"]
+    async with serving(folder, analytics__google_id="G-ABC123") as (client, route):
+        page = await client.get("/")
+        assert '<meta name="google-analytics" content="G-ABC123">' in page.text
+        assert f'<script type="module" src="/static/{route.digest}/analytics.js"></script>' in page.text
+        policy = dict(part.split(" ", 1) for part in page.headers["content-security-policy"].split("; "))
+        assert policy["default-src"] == "'self'"
+        assert policy["script-src"] == "'self' https://www.googletagmanager.com"
+        assert "https://*.google-analytics.com" in policy["connect-src"]
+        assert "unsafe" not in page.headers["content-security-policy"]
 
 
 async def test_a_missing_client_is_said_at_start_and_shown(
