@@ -267,6 +267,16 @@ async def test_a_replaced_secret_still_opens_and_is_encrypted_anew(phone: Phone,
     await phone.refuses(phone.code(2))
 
 
+async def test_a_secret_encrypted_anew_elsewhere_stays_so(phone: Phone, world: World) -> None:
+    await phone.enable()
+    phone.clock.advance(STEP_MS)
+    decided = await phone.check(phone.code())  # by an instance that has not heard of it
+    await world.change("UPDATE totp SET secret = x'beef'")
+    await world.db.write(decided)
+    rows = await world.db.read_primary("SELECT secret, last_step FROM totp")
+    assert rows == [(b"\xbe\xef", phone.clock.now_ms() // STEP_MS)]
+
+
 async def test_a_secret_copied_to_another_person_opens_nothing(phone: Phone, world: World) -> None:
     await phone.enable()
     ben = Phone(world, await world.person("Ben"))

@@ -47,10 +47,11 @@ _ENABLE_SQL = f"""
 UPDATE totp SET confirmed_at_ms = {NOW_MS}, last_step = ?
 WHERE user_id = ? AND confirmed_at_ms IS NULL AND secret = ?"""
 
-# A code of a step that was used, or of one before it, is a repeat: of whoever looked over a shoulder.
+# A code of a step that was used, or of one before it, is a repeat: of whoever looked over a shoulder. The secret moves on to the
+# newest key, unless the one that was read here has moved on already.
 _USE_STEP_SQL = """
-UPDATE totp SET last_step = ?1, secret = ?2
-WHERE user_id = ?3 AND confirmed_at_ms IS NOT NULL AND last_step < ?1"""
+UPDATE totp SET last_step = ?1, secret = CASE WHEN secret = ?2 THEN ?3 ELSE secret END
+WHERE user_id = ?4 AND confirmed_at_ms IS NOT NULL AND last_step < ?1"""
 _UNUSED_CODE_SQL = "SELECT 1 FROM recovery_code WHERE user_id = ? AND code_hash = ? AND used_at_ms IS NULL"
 _USE_CODE_SQL = f"""
 UPDATE recovery_code SET used_at_ms = {NOW_MS} WHERE user_id = ? AND code_hash = ? AND used_at_ms IS NULL"""
@@ -189,9 +190,8 @@ class SecondFactor:
         step = self._step_of(secret, code, after=last_step)
         if step is None:
             raise refused
-        # The row is written anyway: its secret moves on to the newest key with it.
         anew = sealed if is_current else self._sealed(user_id, secret)
-        return [Statement(_USE_STEP_SQL, (step, anew, user_id), refused=refused)]
+        return [Statement(_USE_STEP_SQL, (step, sealed, anew, user_id), refused=refused)]
 
     async def _recovery(self, read: Read, user_id: int, hashed: bytes, origin: Origin) -> Sequence[Statement]:
         if not await read(_UNUSED_CODE_SQL, (user_id, hashed)):
@@ -296,9 +296,7 @@ def _wrong() -> Unauthenticated:
 
 
 def _wrong_at_set_up() -> Invalid:
-    message = (
-        "This code is not right. Is the clock of your device? Begin anew if another code was shown since."
-    )
+    message = "This code is not right. Is the clock of your device right? Begin anew if another code was shown since."
     return Invalid(message, code="TOTP_WRONG", errors=[FieldError("code", message)])
 
 
