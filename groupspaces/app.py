@@ -33,6 +33,7 @@ from groupspaces.features.accounts import (
 from groupspaces.features.accounts.avatars import Pictures
 from groupspaces.features.accounts.ceremonies import Ceremonies
 from groupspaces.features.accounts.credentials import StoredCredentials
+from groupspaces.features.accounts.deletion import Deletion
 from groupspaces.features.accounts.forgotten import ForgottenPasswords
 from groupspaces.features.accounts.last_seen import LastSeen, Used
 from groupspaces.features.accounts.last_way_in import LastWayIn
@@ -50,6 +51,7 @@ from groupspaces.features.chat.pages import Pages
 from groupspaces.features.spaces import api as spaces
 from groupspaces.features.spaces import events as space_events
 from groupspaces.features.spaces import invites, members
+from groupspaces.features.spaces.leaving import SpacesLeft
 from groupspaces.host.board import Seat
 from groupspaces.host.channel import OPERATE, Line
 from groupspaces.host.crew import Crew
@@ -247,7 +249,7 @@ class Application:
         credentials = StoredCredentials(db, clock, settings.auth)
         links = Links(keys.itsdangerous_keys(), settings.public_url, clock)
         letters = Letters(settings.public_url)
-        self._mailer = Mailer(settings.mail)
+        self._mailer = Mailer(settings.mail, settings.mail_sender)
         self._forgotten = ForgottenPasswords(db, clock, self._mailer, links, letters)
         is_secure = settings.public_url.startswith("https://")
         check_rules(settings.limits.rules, ((op.method, op.path) for op in operations()))
@@ -275,6 +277,7 @@ class Application:
                 LastWayIn: LastWayIn(settings.auth.password_sign_in, tuple(found.id for found in providers)),
                 Flows: Flows(keys, clock, secure=is_secure),
                 Pictures: Pictures(),
+                Deletion: Deletion(db, SpacesLeft()),
                 Links: links,
                 Letters: letters,
                 Mailer: self._mailer,

@@ -9,7 +9,7 @@ Never delivers anything: that is `live.py`.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -117,6 +117,15 @@ def record_last(kind: str, **facts: Any) -> Statement:
 def record_if_changed(kind: str, **facts: Any) -> Statement:
     """Append a change only when the statement before it changed a row: for updates that may be no-ops."""
     return record(kind, where="WHERE changes() > 0", **facts)
+
+
+def record_each(kind: str, source: str, params: Sequence[Value], **facts: Any) -> Statement:
+    """Append a change for each row of `source` (constant SQL that begins with FROM and binds `params`).
+
+    `*_sql` facts name its columns. The rows of one statement share their token, which asserts a position as well as one of its own.
+    """
+    appended = record(kind, where=source, **facts)
+    return Statement(appended.sql, (*appended.params, *params))
 
 
 def is_record(statement: Statement) -> bool:

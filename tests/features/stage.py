@@ -50,6 +50,7 @@ BODIES: dict[str, Any] = {
     "POST /api/auth/passkeys/sign-in": {"ceremony": "made up", "credential": {}},
     "POST /api/tokens": {"name": "Robot", "scopes": ["read"]},
     "PATCH /api/users/me": {"bio": "x"},
+    "DELETE /api/users/me": {"password": "not theirs"},
     "POST /api/spaces": {"name": "Another"},
     "PATCH /api/spaces/{space_id}": {"description": "x"},
     "PATCH /api/spaces/{space_id}/members/{user_id}": {"role": "admin"},

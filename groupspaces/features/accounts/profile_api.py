@@ -1,18 +1,26 @@
-"""The HTTP calls of one's own picture, and of everybody's one may see.
+"""The HTTP calls of what is one's own: the picture others see, and the account as a whole.
 
 Owns how pictures travel: what is taken, and the headers by which browsers keep them and do nothing else with them.
 """
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
 from starlette.responses import Response
 
-from groupspaces.features.accounts import avatars
+from groupspaces.db.batch import Statement
+from groupspaces.features.accounts import avatars, own_password
 from groupspaces.features.accounts.access import SHARES_A_SPACE
 from groupspaces.features.accounts.avatars import MAX_UPLOAD_BYTES, MEDIA_TYPE, Pictures
+from groupspaces.features.accounts.deletion import Deletion, HandOver
+from groupspaces.features.accounts.own_password import wrong_password
+from groupspaces.features.accounts.passwords import Passwords
 from groupspaces.features.accounts.users import User
 from groupspaces.web.context import Context
-from groupspaces.web.operations import SIGNED_IN, Operation, operation
+from groupspaces.web.operations import CONFIRMED, SIGNED_IN, Operation, operation
 from groupspaces.web.uploads import FORM, uploaded_file
 
 _PICTURES = ("image/png", "image/jpeg", "image/webp", "image/gif", FORM)
@@ -23,6 +31,16 @@ _HEADERS = {
     "content-disposition": "inline",
     "content-security-policy": "sandbox; default-src 'none'",
 }
+
+# A password that was changed elsewhere meanwhile is another one.
+_UNCHANGED_SQL = "SELECT 1 FROM user WHERE id = ? AND password_hash = ?"
+
+
+class Farewell(msgspec.Struct, forbid_unknown_fields=True):
+    """`password` is needed by whoever has one. `hand_over` names who shall own spaces that would have no owner."""
+
+    password: Annotated[str, Meta(max_length=256)] = ""
+    hand_over: Annotated[list[HandOver], Meta(max_length=500)] = []
 
 
 @operation(
@@ -74,4 +92,24 @@ async def get_avatar(ctx: Context) -> Response:
     return Response(picture, media_type=MEDIA_TYPE, headers=headers)
 
 
-OPERATIONS: tuple[Operation, ...] = (put_avatar, delete_avatar, get_avatar)
+@operation(
+    "DELETE",
+    "/api/users/me",
+    access=CONFIRMED,
+    summary="Delete your account; what you wrote stays, without your name",
+    tag="People",
+    body=Farewell,
+    rate="auth",
+    for_unverified=True,
+)
+async def delete_me(ctx: Context, body: Farewell) -> None:
+    db, passwords = ctx.services.db, ctx.part(Passwords)
+    holder = await own_password.holder(db, ctx.user_id)
+    if body.password or holder.password_hash:
+        holder = await own_password.proved(db, passwords, ctx.user_id, body.password)
+    proof = Statement(_UNCHANGED_SQL, (holder.id, holder.password_hash), refused=wrong_password())
+    await ctx.part(Deletion).carry_out(ctx.write, ctx.user_id, body.hand_over, ctx.origin, proof=[proof])
+    ctx.clear_session()
+
+
+OPERATIONS: tuple[Operation, ...] = (put_avatar, delete_avatar, get_avatar, delete_me)
