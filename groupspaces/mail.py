@@ -63,12 +63,14 @@ class Mailer:
     def __init__(
         self,
         settings: Mail,
+        sender: str,
         *,
         tls: ssl.SSLContext | None = None,
         retry_after_s: Sequence[float] = RETRY_AFTER_S,
     ) -> None:
-        """`tls` says which authorities are trusted, by default those of the system."""
+        """`sender` is whom letters are from; `tls` says which authorities are trusted, by default those of the system."""
         self._settings = settings
+        self._sender = sender
         self._tls = tls
         self._retry_after_s = retry_after_s
         self._turns = asyncio.Semaphore(_AT_A_TIME)
@@ -78,7 +80,7 @@ class Mailer:
     @property
     def is_configured(self) -> bool:
         """Tell whether letters can be sent at all: otherwise links are handed over by operators."""
-        return bool(self._settings.host and self._settings.sender)
+        return bool(self._settings.host)
 
     def send(self, letter: Letter) -> bool:
         """Send a letter soon; False when that is impossible: mail is not configured, stops, or too much waits already."""
@@ -87,7 +89,7 @@ class Mailer:
         if len(self._waiting) >= _MAX_WAITING:
             log(_log, logging.ERROR, "mail dropped: too much is waiting", kind=letter.kind)
             return False
-        message = message_of(letter, self._settings.sender)
+        message = message_of(letter, self._sender)
         task = asyncio.create_task(self._deliver(letter, message), name=f"mail {letter.kind}")
         self._waiting.add(task)
         task.add_done_callback(self._waiting.discard)
@@ -136,7 +138,7 @@ class Mailer:
         try:
             await aiosmtplib.send(
                 message,
-                sender=parseaddr(settings.sender)[1],
+                sender=parseaddr(self._sender)[1],
                 recipients=[letter.to],
                 hostname=settings.host,
                 port=settings.port,

@@ -13,6 +13,7 @@ import hmac
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 import msgspec
 import orjson
@@ -247,6 +248,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def public_url(self) -> str:
         """Where people reach this instance, without a trailing slash."""
         return self.server.public_url or f"http://localhost:{self.server.port}"
+
+    @property
+    def mail_sender(self) -> str:
+        """Who mail is from: the guide names a user of the mail server and no sender."""
+        if self.mail.sender or "@" in self.mail.user:
+            return self.mail.sender or self.mail.user
+        return f"no-reply@{urlsplit(self.public_url).hostname}"
 
     @property
     def replica_url(self) -> str:

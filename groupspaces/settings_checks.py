@@ -10,6 +10,9 @@ import ipaddress
 import re
 import urllib.parse
 from collections.abc import Callable, Mapping
+from email.errors import HeaderParseError
+from email.headerregistry import Address
+from email.utils import parseaddr
 from typing import Any
 
 import msgspec
@@ -114,6 +117,17 @@ def _secrets(value: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(_secret(secret) for secret in value)
 
 
+def _sender(value: str) -> str:
+    name, address = parseaddr(value)
+    try:
+        if not value.isprintable() or not all(address.rpartition("@")):
+            raise ValueError(address)
+        Address(name, addr_spec=address)
+    except (ValueError, HeaderParseError):
+        raise ValueError("must be an address such as Group Spaces <spaces@example.org>") from None
+    return value
+
+
 def _web_origins(value: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(_web_origin(origin) for origin in value)
 
@@ -156,6 +170,7 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "oauth.oidc_issuer": _web_url,
     "limits.redis_url": _redis_url,
     "limits.rules": _rate_rules,
+    "mail.from": _sender,
     "files.s3_endpoint": _web_url,
     "alerts.slack_webhook_url": _web_url,
     "assets.base_url": _web_url,

@@ -39,8 +39,14 @@ class Rule(NamedTuple):
         return f"{self.method} {self.path} {self.item.amount}/{self.item.GRANULARITY.name} {self.key}"
 
 
-# Whoever signs up gets a place in the database; a school behind one address may well do so in one hour.
-_SIGN_UPS = Rule("POST", "/api/auth/sign-up", RateLimitItemPerHour(60), "address")
+# Whoever signs up gets a place in the database, and a letter goes to whom they say they are; a school behind one address may well do so
+# in one hour.
+_OURS = (
+    Rule("POST", "/api/auth/sign-up", RateLimitItemPerHour(60), "address"),
+    Rule("POST", "/api/auth/password/forgot", RateLimitItemPerHour(60), "address"),
+    Rule("PUT", "/api/auth/email", RateLimitItemPerHour(10), "user"),
+    Rule("POST", "/api/auth/email/verification", RateLimitItemPerHour(10), "user"),
+)
 
 
 class Everywhere(Protocol):
@@ -196,8 +202,7 @@ def _by_call(rules: Iterable[Rule]) -> dict[tuple[str, str], list[Rule]]:
     """Sort rules by their call; one of the operator's replaces ours of the same call and key."""
     rules = list(rules)
     own = {(rule.method, rule.path, rule.key) for rule in rules}
-    if _SIGN_UPS[:2] + _SIGN_UPS[3:] not in own:
-        rules.append(_SIGN_UPS)
+    rules += (rule for rule in _OURS if (rule.method, rule.path, rule.key) not in own)
     sorted_rules: dict[tuple[str, str], list[Rule]] = {}
     for rule in rules:
         sorted_rules.setdefault((rule.method, rule.path), []).append(rule)

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from groupspaces import settings
+from groupspaces.errors import SettingsError
 from groupspaces.mail import Letter, Mailer, message_of
 from tests.support.mailbox import PASSWORD, USER, Mailbox, start_mailbox, text_of
 from tests.support.process import free_port
@@ -34,8 +35,11 @@ def everything_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "groupspaces.mail")
 
 
+SENDER = "Group Spaces <spaces@example.org>"
+
+
 def mail_settings(port: int, **others: str) -> settings.Mail:
-    given = {"host": "localhost", "port": str(port), "from": "Group Spaces <spaces@example.org>"} | others
+    given = {"host": "localhost", "port": str(port)} | others
     loaded = settings.load({}, overrides={f"mail.{key}": value for key, value in given.items()})
     return loaded.mail
 
@@ -45,7 +49,9 @@ async def mailer_for(
     port: int, trusting: ssl.SSLContext | None = None, **others: str
 ) -> AsyncIterator[Mailer]:
     """A mailer that does not wait long between attempts."""
-    mailer = Mailer(mail_settings(port, **others), tls=trusting, retry_after_s=(0.05, 0.05, 0.05, 0.05))
+    mailer = Mailer(
+        mail_settings(port, **others), SENDER, tls=trusting, retry_after_s=(0.05, 0.05, 0.05, 0.05)
+    )
     try:
         yield mailer
     finally:
@@ -127,7 +133,7 @@ async def test_a_server_that_was_away_gets_the_same_message_when_it_is_back(
 ) -> None:
     mailbox = start_mailbox()
     mailbox.stop()
-    mailer = Mailer(mail_settings(mailbox.port), retry_after_s=[0.05] * 200)
+    mailer = Mailer(mail_settings(mailbox.port), SENDER, retry_after_s=[0.05] * 200)
     mailer.send(LETTER)
     await wait_until(lambda: outcomes(caplog))
     assert outcomes(caplog)[0][0] == "mail not sent yet"
@@ -156,7 +162,7 @@ async def test_who_is_asked_for_patience_has_it_and_who_is_refused_has_not(
 
 
 async def test_a_stop_gives_waiting_letters_up_and_takes_no_more(caplog: pytest.LogCaptureFixture) -> None:
-    mailer = Mailer(mail_settings(free_port()), retry_after_s=[3600])
+    mailer = Mailer(mail_settings(free_port()), SENDER, retry_after_s=[3600])
     assert mailer.send(LETTER)
     await wait_until(lambda: outcomes(caplog))
     await mailer.close()
@@ -165,7 +171,7 @@ async def test_a_stop_gives_waiting_letters_up_and_takes_no_more(caplog: pytest.
 
 
 async def test_nothing_is_sent_where_no_server_is_named(caplog: pytest.LogCaptureFixture) -> None:
-    mailer = Mailer(settings.Mail())
+    mailer = Mailer(settings.Mail(), SENDER)
     assert not mailer.is_configured
     assert not mailer.send(LETTER)
 
@@ -197,3 +203,29 @@ def test_strange_addresses_stay_one_recipient() -> None:
         message = message_of(msgspec.structs.replace(LETTER, to=to), "spaces@example.org")
         [address] = message["To"].addresses
         assert address.domain == "example.org"
+
+
+@pytest.mark.parametrize(
+    ("given", "sender"),
+    [
+        (
+            {"mail.from": "Rooms <rooms@example.org>", "mail.user": "me@example.com"},
+            "Rooms <rooms@example.org>",
+        ),
+        ({"mail.user": "me@example.com"}, "me@example.com"),
+        (
+            {"mail.user": "smtp-user", "server.public_url": "https://rooms.example.org"},
+            "no-reply@rooms.example.org",
+        ),
+        ({}, "no-reply@localhost"),
+    ],
+)
+def test_there_is_always_a_sender(given: dict[str, str], sender: str) -> None:
+    assert settings.load({}, overrides=given).mail_sender == sender
+    assert message_of(LETTER, sender)["From"] == sender
+
+
+@pytest.mark.parametrize("sender", ["Rooms", "rooms@", "Rooms <rooms>", "a@example.org\nBcc: b@example.org"])
+def test_a_sender_that_is_none_stops_the_start(sender: str) -> None:
+    with pytest.raises(SettingsError, match=r"mail\.from"):
+        settings.load({}, overrides={"mail.from": sender})
