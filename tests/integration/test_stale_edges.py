@@ -30,7 +30,12 @@ WRITES = [
 ]
 
 # These look like writes and leave the primary as it is, whoever calls.
-WRITE_NOTHING = {"POST /api/ops/replication/preview", "POST /api/ops/replication/sync"}
+WRITE_NOTHING = {
+    "POST /api/auth/password/forgot",  # nobody has the address that is given
+    "POST /api/auth/email/verification",  # a letter, where mail is set up
+    "POST /api/ops/replication/preview",
+    "POST /api/ops/replication/sync",
+}
 
 FOR_OPERATORS = [
     operation
@@ -55,6 +60,12 @@ ALSO: dict[str, tuple[str, ...]] = {
     "POST /api/auth/sign-up": ("invite",),
     "POST /api/auth/sign-in": ("account",),
     "POST /api/auth/sign-out": (),
+    "POST /api/auth/confirm": (),
+    "PUT /api/auth/password": (),
+    "POST /api/auth/password/reset": ("account",),
+    "PUT /api/auth/email": (),
+    "POST /api/auth/email/verify": ("account",),
+    "DELETE /api/auth/sessions": (),
     "DELETE /api/auth/sessions/{session_id}": ("other session",),
     "PATCH /api/users/me": (),
     "POST /api/spaces": (),
@@ -66,8 +77,12 @@ ALSO: dict[str, tuple[str, ...]] = {
     "PATCH /api/messages/{message_id}": ("message",),
 }
 REFUSALS = {"session": (401,), "account": (401, 403), "role": (403,), "operator": (403,)}
-# Signing up needs no invite where everybody may; one that was given and is no good is a wrong field.
-INVALID = {("POST /api/auth/sign-up", "invite")}
+# Signing up needs no invite where everybody may; one that was given and is no good is a wrong field, and so is a link.
+INVALID = {
+    ("POST /api/auth/sign-up", "invite"),
+    ("POST /api/auth/password/reset", "account"),
+    ("POST /api/auth/email/verify", "account"),
+}
 
 
 def rights(operation: Operation) -> tuple[str, ...]:

@@ -16,10 +16,12 @@ from typing import Any, Self
 
 import httpx2
 
+from groupspaces.clock import SystemClock
+from groupspaces.features.accounts.links import Links
 from groupspaces.web.operations import Operation
 from tests.features.stage import BODIES, key_of
 from tests.support.client import PASSWORD, Participant, expect
-from tests.support.fleet import replica_settings
+from tests.support.fleet import SECRET, replica_settings
 from tests.support.latency_proxy import LatencyProxy, Mode
 from tests.support.process import Process
 from tests.support.server import Server, Setting
@@ -37,6 +39,13 @@ STILL: dict[str, Setting] = {
 
 # Who calls an operation that only asks for a session, or that its access alone does not tell.
 ACTING = {
+    # These end sessions or change how somebody signs in: a person of their own each time.
+    "POST /api/auth/confirm": "newcomer",
+    "PUT /api/auth/password": "newcomer",
+    "POST /api/auth/password/reset": "newcomer",
+    "PUT /api/auth/email": "newcomer",
+    "POST /api/auth/email/verify": "newcomer",
+    "DELETE /api/auth/sessions": "newcomer",
     "POST /api/spaces/{space_id}/join": "outsider",
     "POST /api/invites/{code}/accept": "outsider",
     "DELETE /api/spaces/{space_id}/members/{user_id}": "admin",
@@ -131,7 +140,10 @@ class Edge:
     # --- people and what they call ---
 
     async def actor(self, name: str) -> Actor:
-        """Sign somebody in once more, at `a`."""
+        """Sign somebody in once more, at `a`. Every newcomer is another."""
+        if name == "newcomer":
+            self._people[name] = await Participant(self.a.url).sign_up()
+            self._visitors.append(self._people[name])
         here = Participant(self.a.url)
         self._visitors.append(here)
         body = {"email": self._people[name].email, "password": PASSWORD}
@@ -165,7 +177,7 @@ class Edge:
                 "message_id": message["id"],
                 "user_id": target.id,
                 "code": await founder.invite(space_id),
-                "session_id": (await self.actor(name)).session_id,
+                "session_id": (actor if name == "newcomer" else await self.actor(name)).session_id,
                 "job_id": "watch",
             },
         )
@@ -256,7 +268,15 @@ def _body(operation: Operation, scene: Scene) -> Any:
     if operation.body is None:
         return None
     key = key_of(operation)
+    links, person = Links([SECRET], "", SystemClock()), scene.actor.here
     return BODIES[key] | {
+        "POST /api/auth/confirm": {"password": PASSWORD},
+        "PUT /api/auth/password": {"current": PASSWORD},
+        "POST /api/auth/password/reset": {"token": links.make("reset", person.id, 1).token},
+        "PUT /api/auth/email": {"email": next(_addresses)},
+        "POST /api/auth/email/verify": {
+            "token": links.make("verify", person.id, 1, email=person.email).token
+        },
         "POST /api/auth/sign-up": {"email": next(_addresses), "invite": scene.params["code"]},
         "POST /api/auth/sign-in": {"email": scene.actor.here.email},
         "PUT /api/spaces/{space_id}/read": {"message_id": scene.params["message_id"]},
