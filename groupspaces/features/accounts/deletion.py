@@ -20,7 +20,7 @@ from groupspaces.db.batch import Batch, Read, Statement, Write
 from groupspaces.db.changes import NOBODY, NOW_MS, record
 from groupspaces.db.database import Database
 from groupspaces.errors import AppError, Conflict, NotFound
-from groupspaces.features.accounts import sessions
+from groupspaces.features.accounts import operators, sessions
 from groupspaces.features.accounts.usernames import TOMBSTONE
 from groupspaces.web.origin import Origin
 
@@ -28,9 +28,9 @@ NAME = "Deleted account"
 _EMAIL_DOMAIN = "deleted.invalid"  # RFC 2606: nobody's, ever
 
 _IS_THERE_SQL = "SELECT 1 FROM user WHERE id = ? AND deleted_at_ms IS NULL"
-_NOT_THE_LAST_OPERATOR_SQL = """
-SELECT 1 FROM user WHERE id = ? AND (is_operator = 0 OR EXISTS (
-  SELECT 1 FROM user AS other WHERE other.is_operator = 1 AND other.id <> user.id AND other.suspended_at_ms IS NULL))"""
+_NOT_THE_LAST_OPERATOR_SQL = (
+    f"SELECT 1 FROM user WHERE id = ? AND (is_operator = 0 OR {operators.ANOTHER_STANDS})"
+)
 
 # Whatever says who they were, or lets them in. Each table has an index that begins with the person.
 _THEIRS = (
@@ -126,7 +126,7 @@ class Deletion:
             requires=[
                 Statement(_IS_THERE_SQL, (user_id,), refused=gone),
                 *proof,
-                Statement(_NOT_THE_LAST_OPERATOR_SQL, (user_id,), refused=last_operator()),
+                Statement(_NOT_THE_LAST_OPERATOR_SQL, (user_id,), refused=operators.last_one()),
                 *estate.requires,
             ],
         )
@@ -137,14 +137,6 @@ class Deletion:
                 left = await self._estate.left_to_decide(self._db.read_primary, user_id, hand_over)
                 error.current = left
             raise
-
-
-def last_operator() -> Conflict:
-    """Return the answer for what would leave nobody to operate the deployment."""
-    return Conflict(
-        "This deployment would be left without an operator. Make somebody else one first.",
-        code="LAST_OPERATOR",
-    )
 
 
 def _tombstone(user_id: int) -> Statement:
