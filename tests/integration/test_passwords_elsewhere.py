@@ -117,6 +117,21 @@ async def test_a_password_is_changed_where_the_last_change_was_not_heard_of(
     expect(await there.put("/api/auth/password", {"current": NEW, "new": "again some other words"}), 204)
 
 
+async def test_a_right_password_is_right_where_it_was_not_heard_what_else_changed(
+    edge: Edge, someone_at: SomeoneAt
+) -> None:
+    """What a session rests on has moved at the primary, and the password has not."""
+    for call in (
+        lambda ann: ann.post("/api/auth/confirm", {"password": PASSWORD}),
+        lambda ann: ann.put("/api/auth/password", {"current": PASSWORD, "new": NEW}),
+        lambda ann: sign_in(ann, ann.email, PASSWORD),
+    ):
+        ann = await known_to_both(edge, someone_at)
+        moved = "UPDATE user SET credentials_version = credentials_version + 1 WHERE id = ?"
+        edge.decree(moved, ann.id)
+        assert (await call(ann.at(edge.b.url))).is_success
+
+
 async def test_a_link_mailed_by_one_instance_opens_at_the_other_and_then_nowhere(
     edge: Edge, someone_at: SomeoneAt, mailbox: Mailbox
 ) -> None:

@@ -11,7 +11,7 @@ from groupspaces.db.changes import NOW_MS, audience_user, record
 from groupspaces.db.database import Database
 from groupspaces.errors import AppError, Conflict, Unauthenticated
 from groupspaces.features.accounts.links import Claim, invalid_link
-from groupspaces.features.accounts.own_password import Holder, claimed
+from groupspaces.features.accounts.own_password import Holder, claimed, holder
 from groupspaces.web.origin import Origin
 
 _IS_TAKEN_SQL = "SELECT 1 FROM user WHERE email = ? AND id <> ?"
@@ -27,13 +27,23 @@ async def refuse_taken(db: Database, email: str, user_id: int) -> None:
         raise _taken()
 
 
-async def change(write: Write, holder: Holder, email: str, origin: Origin) -> None:
-    """Give an account another address, unconfirmed. One round trip.
+async def change(db: Database, write: Write, user_id: int, email: str, origin: Origin) -> None:
+    """Give an account another address, unconfirmed. One round trip, or two where this instance was behind.
 
     Raises Conflict (`EMAIL_TAKEN`), and Unauthenticated when the person's credentials have changed meanwhile.
     """
     refused = Unauthenticated("Your account was changed elsewhere in the meantime. Try again.")
-    await write(_setting(holder, email, is_verified=False, refused=refused, origin=origin))
+
+    async def attempt() -> None:
+        known = await holder(db, user_id)
+        await write(_setting(known, email, is_verified=False, refused=refused, origin=origin))
+
+    try:
+        await attempt()
+    except Unauthenticated as error:
+        if error is not refused or not await db.catch_up():
+            raise
+        await attempt()
 
 
 async def verify(db: Database, write: Write, claim: Claim, origin: Origin) -> str | None:
@@ -42,21 +52,19 @@ async def verify(db: Database, write: Write, claim: Claim, origin: Origin) -> st
     `origin` names the person as the actor. Raises Invalid (`LINK_INVALID`) and Conflict (`EMAIL_TAKEN`).
     """
     refused = invalid_link("verify")
-    holder = await claimed(db, claim, refused)
-    await write(_setting(holder, claim.email, is_verified=True, refused=refused, origin=origin))
-    return holder.email if holder.email != claim.email else None
+    found = await claimed(db, claim, refused)
+    await write(_setting(found, claim.email, is_verified=True, refused=refused, origin=origin))
+    return found.email if found.email != claim.email else None
 
 
-def _setting(holder: Holder, email: str, *, is_verified: bool, refused: AppError, origin: Origin) -> Batch:
-    action = "email.verified" if email == holder.email else "email.changed"
-    params = (email, is_verified, holder.id, holder.credentials_version)
+def _setting(known: Holder, email: str, *, is_verified: bool, refused: AppError, origin: Origin) -> Batch:
+    action = "email.verified" if email == known.email else "email.changed"
+    params = (email, is_verified, known.id, known.credentials_version)
     return Batch(
         [
             Statement(_SET_SQL, params, refused=refused),
-            record(
-                "user.updated", actor_id=holder.id, audience=audience_user(holder.id), subject_id=holder.id
-            ),
-            origin.audit(action, f"user:{holder.id}", data={"verified": is_verified}),
+            record("user.updated", actor_id=known.id, audience=audience_user(known.id), subject_id=known.id),
+            origin.audit(action, f"user:{known.id}", data={"verified": is_verified}),
         ],
         conflicts={"user.email": _taken()},
     )

@@ -7,7 +7,8 @@ under another token. Owns `password_hash` after signing up. Whether a password i
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -21,6 +22,8 @@ from groupspaces.features.accounts.passwords import Passwords
 from groupspaces.features.accounts.sessions import Known, Rotated
 from groupspaces.web.cookies import new_token
 from groupspaces.web.origin import Origin
+
+T = TypeVar("T")
 
 _HOLDER_SQL = "SELECT id, credentials_version, password_hash, email, name FROM user WHERE id = ?"
 
@@ -46,21 +49,43 @@ class Holder(msgspec.Struct, frozen=True):
         return Known(self.id, self.credentials_version)
 
 
-async def proved(db: Database, passwords: Passwords, user_id: int, password: str) -> Holder:
-    """Return somebody whose password this is.
+async def by_password(
+    db: Database,
+    passwords: Passwords,
+    user_id: int,
+    password: str,
+    act: Callable[[Holder], Awaitable[T]],
+) -> T:
+    """Return what `act` returns for somebody whose password this is.
 
-    Raises Unauthenticated (`BAD_CREDENTIALS`); an instance that may be behind looks again first.
+    Raises Unauthenticated (`BAD_CREDENTIALS`), as `act` does when credentials have changed meanwhile. An instance that may be
+    behind looks again first, after either.
     """
     found = await holder(db, user_id)
-    if await passwords.matches(found.password_hash, password):
-        return found
-    if await db.catch_up():
-        newest = await holder(db, user_id)
-        if newest.password_hash != found.password_hash and await passwords.matches(
-            newest.password_hash, password
-        ):
-            return newest
-    raise wrong_password()
+    is_right = await passwords.matches(found.password_hash, password)
+    if is_right:
+        try:
+            return await act(found)
+        except Unauthenticated as error:
+            if error.code != wrong_password().code:
+                raise
+    if not await db.catch_up():
+        raise wrong_password()
+    newest = await holder(db, user_id)
+    if newest.password_hash != found.password_hash:
+        is_right = await passwords.matches(newest.password_hash, password)
+    if not is_right:
+        raise wrong_password()
+    return await act(newest)
+
+
+async def proved(db: Database, passwords: Passwords, user_id: int, password: str) -> Holder:
+    """Return somebody whose password this is, as this instance knows them. Raises Unauthenticated (`BAD_CREDENTIALS`)."""
+
+    async def themselves(holder: Holder) -> Holder:
+        return holder
+
+    return await by_password(db, passwords, user_id, password, themselves)
 
 
 async def holder(db: Database, user_id: int) -> Holder:

@@ -95,16 +95,19 @@ class Mailed(msgspec.Struct):
     for_unverified=True,
 )
 async def post_confirm(ctx: Context, body: Confirmation) -> SignedIn:
-    holder = await own_password.proved(ctx.services.db, ctx.part(Passwords), ctx.user_id, body.password)
-    rotated = await sessions.confirm(
-        ctx.write,
-        session_id_of(ctx),
-        holder.known,
-        confirmed_ms=confirmed_ms(ctx),
-        refused=wrong_password(),
-    )
+    async def confirm(holder: Holder) -> Rotated:
+        return await sessions.confirm(
+            ctx.write,
+            session_id_of(ctx),
+            holder.known,
+            confirmed_ms=confirmed_ms(ctx),
+            refused=wrong_password(),
+        )
+
+    db, passwords = ctx.services.db, ctx.part(Passwords)
+    rotated = await own_password.by_password(db, passwords, ctx.user_id, body.password, confirm)
     _go_on_as(ctx, rotated)
-    return SignedIn(await users.own(ctx.read, holder.id), rotated.session)
+    return SignedIn(await users.own(ctx.read, ctx.user_id), rotated.session)
 
 
 @operation(
@@ -119,20 +122,24 @@ async def post_confirm(ctx: Context, body: Confirmation) -> SignedIn:
 )
 async def put_password(ctx: Context, body: PasswordChange) -> None:
     db, passwords = ctx.services.db, ctx.part(Passwords)
+
+    async def change(holder: Holder) -> Rotated:
+        return await own_password.change(
+            ctx.write,
+            passwords,
+            holder,
+            body.new,
+            session_id=session_id_of(ctx),
+            confirmed_ms=confirmed_ms(ctx),
+            origin=ctx.origin,
+        )
+
     holder = await own_password.holder(db, ctx.user_id)
     if body.current or holder.password_hash:
-        holder = await own_password.proved(db, passwords, ctx.user_id, body.current)
+        rotated = await own_password.by_password(db, passwords, holder.id, body.current, change)
     else:
         ctx.require_confirmed()
-    rotated = await own_password.change(
-        ctx.write,
-        passwords,
-        holder,
-        body.new,
-        session_id=session_id_of(ctx),
-        confirmed_ms=confirmed_ms(ctx),
-        origin=ctx.origin,
-    )
+        rotated = await change(holder)
     _go_on_as(ctx, rotated)
     ctx.part(Mailer).send(ctx.part(Letters).password_changed(holder.email))
 
@@ -183,18 +190,17 @@ async def post_reset(ctx: Context, body: PasswordReset) -> None:
     for_unverified=True,
 )
 async def put_email(ctx: Context, body: EmailChange) -> EmailChanged:
-    email = normalised(body.email)
-    holder = await _holder_now(ctx)
+    email, db, mailer = normalised(body.email), ctx.services.db, ctx.part(Mailer)
+    holder = await own_password.holder(db, ctx.user_id)
     if email == holder.email:
-        return EmailChanged(changed=False, mailed=await _send_verification(ctx, holder))
-    await own_address.refuse_taken(ctx.services.db, email, holder.id)
-    if ctx.part(Mailer).is_configured:
-        link = ctx.part(Links).make("verify", holder.id, holder.credentials_version, email=email)
-        return EmailChanged(
-            changed=False, mailed=ctx.part(Mailer).send(ctx.part(Letters).change_address(email, link))
-        )
-    await own_address.change(ctx.write, holder, email, ctx.origin)
-    return EmailChanged(changed=True, mailed=False)
+        return EmailChanged(changed=False, mailed=await _send_verification(ctx))
+    await own_address.refuse_taken(db, email, holder.id)
+    if not mailer.is_configured:
+        await own_address.change(db, ctx.write, holder.id, email, ctx.origin)
+        return EmailChanged(changed=True, mailed=False)
+    holder = await _holder_now(ctx)
+    link = ctx.part(Links).make("verify", holder.id, holder.credentials_version, email=email)
+    return EmailChanged(changed=False, mailed=mailer.send(ctx.part(Letters).change_address(email, link)))
 
 
 @operation(
@@ -224,7 +230,7 @@ async def post_verify(ctx: Context, body: EmailVerification) -> None:
     for_unverified=True,
 )
 async def post_verification(ctx: Context) -> Mailed:
-    return Mailed(await _send_verification(ctx, await _holder_now(ctx)))
+    return Mailed(await _send_verification(ctx))
 
 
 @operation(
@@ -257,7 +263,11 @@ async def _holder_now(ctx: Context) -> Holder:
     return await own_password.holder(ctx.services.db, ctx.user_id)
 
 
-async def _send_verification(ctx: Context, holder: Holder) -> bool:
+async def _send_verification(ctx: Context) -> bool:
+    """Send the letter that confirms the address, unless it is confirmed or no letter can be sent."""
+    if not ctx.part(Mailer).is_configured:
+        return False
+    holder = await _holder_now(ctx)
     if (await users.own(ctx.services.db.read, holder.id)).email_verified:
         return False
     link = ctx.part(Links).make("verify", holder.id, holder.credentials_version, email=holder.email)
