@@ -4,12 +4,14 @@ import { html } from "../vendor/preact.js";
 import { usePlace } from "../lib/router.js";
 import { addStyleSheet } from "../lib/styles.js";
 import { NotFound } from "../ui/NotFound.js";
+import { Audit } from "./Audit.js";
 import { ConsoleBar, ConsoleRail } from "./ConsoleRail.js";
 import { Jobs } from "./Jobs.js";
 import { Replication } from "./Replication.js";
+import { Users } from "./Users.js";
 
-const STYLES = ["vendor/uplot.css", "css/console.css", "css/fleet.css", "css/chart.css", "css/tuning.css"];
-const PAGES = { "/ops/replication": Replication, "/ops/jobs": Jobs };
+const STYLES = ["vendor/uplot.css", "css/console.css", "css/fleet.css", "css/chart.css", "css/tuning.css", "css/users.css", "css/audit.css"];
+const PAGES = { "/ops/replication": Replication, "/ops/jobs": Jobs, "/ops/users": Users, "/ops/audit": Audit };
 
 await Promise.all(STYLES.map(addStyleSheet));
 

@@ -6,7 +6,10 @@ import { FreshLine } from "../ui/FreshLine.js";
 import { Icon } from "../ui/Icon.js";
 import { Mark } from "../ui/Mark.js";
 
-const PLACES = [["/ops/replication", "server", "Fleet and replication", "Fleet"], ["/ops/jobs", "timer", "Jobs", "Jobs"]];
+const PLACES = [
+  ["/ops/replication", "server", "Fleet and replication", "Fleet"], ["/ops/jobs", "timer", "Jobs", "Jobs"],
+  ["/ops/users", "users", "People", "People"], ["/ops/audit", "scroll-text", "Audit record", "Audit"],
+];
 
 const current = (path, place) => (path === place ? "page" : undefined);
 

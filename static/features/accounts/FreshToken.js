@@ -12,7 +12,7 @@ export function FreshToken({ token, onDone }) {
   return html`
     <section class="fresh-token" aria-labelledby="fresh-token">
       <h3 class="title-xl" id="fresh-token" tabindex="-1" ref=${heading}>${token.name} has its token</h3>
-      <p class="sm ink-2">Copy it now and keep it where only that program reads it. It is not shown again; the list keeps how it ends, …${token.hint}.</p>
+      <p class="sm ink-2">Copy it now and keep it where only that program reads it. It is not shown again; the list keeps its last four letters.</p>
       <${CopyLink} link=${token.token} label="The token" what="token" primary />
       <${Example} text=${exampleCall(token)} />
       <p><${Button} small onClick=${onDone}>I have copied it<//></p>

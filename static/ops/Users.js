@@ -1,0 +1,65 @@
+import { html, useEffect, useState } from "../vendor/preact.js";
+import { navigate, usePlace } from "../lib/router.js";
+import { capital, pluralWord } from "../lib/words.js";
+import { Button } from "../ui/Button.js";
+import { Empty } from "../ui/Empty.js";
+import { LoadError } from "../ui/LoadError.js";
+import { RowsSkeleton, useSkeleton } from "../ui/Skeleton.js";
+import { Segments } from "../ui/Segments.js";
+import { listUsers, STATES, waitingFirst } from "./accounts.js";
+import { More } from "./More.js";
+import { NewUser } from "./NewUser.js";
+import { usePages } from "./pages.js";
+import { UserList } from "./UserList.js";
+import { UserSheet } from "./UserSheet.js";
+import { Verdict } from "./Verdict.js";
+
+const TYPING_MS = 250;
+
+/** Everybody with an account here: who waits for an operator, finding somebody, and one person in a sheet. */
+export function Users() {
+  const { query } = usePlace();
+  const userId = Number(new URLSearchParams(query).get("user")) || null;
+  const [wanted, setWanted] = useState({ q: "", state: "all" });
+  const [typed, setTyped] = useState("");
+  const [making, setMaking] = useState(false);
+  const pages = usePages(JSON.stringify(wanted), (cursor, signal) => listUsers(wanted, cursor, signal));
+  const skeleton = useSkeleton(pages.items === null && !pages.error);
+  useEffect(() => {
+    const timer = setTimeout(() => typed.trim() !== wanted.q && setWanted({ ...wanted, q: typed.trim() }), TYPING_MS);
+    return () => clearTimeout(timer);
+  }, [typed]);
+  const changed = (user) => pages.put((items) => items.map((other) => (other.id === user.id ? { ...other, ...user } : other)));
+  const made = (user) => pages.put((items) => [user, ...items]);
+  const isEverything = !wanted.q && wanted.state === "all";
+  return html`
+    <div class="scroll"><div class="ops ops-one">
+      <${Verdict} title="People" verdict=${verdictOf(pages.items)} />
+      <div class="users-bar">
+        <input class="input" type="search" aria-label="Find somebody" placeholder="Name, username or e-mail" value=${typed} onInput=${(event) => setTyped(event.currentTarget.value)} />
+        <${Segments} label="Who is shown" value=${wanted.state} onChange=${(state) => setWanted({ ...wanted, state })} options=${STATES} />
+        <span class="end"><${Button} kind="primary" icon="user-plus" onClick=${() => setMaking(true)}>Add somebody…<//></span>
+      </div>
+      <section class="panel" aria-label="People" aria-busy=${pages.isLoading ? "true" : undefined}>
+        ${pages.error && html`<div class="one-error"><${LoadError} what="The people" error=${pages.error} retry=${pages.reload} /></div>`}
+        ${skeleton && html`<${RowsSkeleton} label="Loading the people" rows=${6} />`}
+        ${pages.items?.length > 0 && !skeleton && html`
+          <${UserList} users=${waitingFirst(pages.items)} />
+          ${pages.hasMore && html`<${More} pages=${pages} />`}`}
+        ${pages.items?.length === 0 && !skeleton && html`
+          <${Empty} title=${wanted.q ? `Nobody fits “${wanted.q}”` : "Nobody"} actions=${!isEverything && html`<${Button} onClick=${() => { setTyped(""); setWanted({ q: "", state: "all" }); }}>Show everybody<//>`}>
+            ${wanted.q ? "Names, usernames and e-mail addresses are looked at." : "There is nobody of this kind here."}<//>`}
+        <p class="sr" role="status">${pages.items && !pages.isLoading && `${pluralWord(pages.items.length, "person", "people")} shown`}</p>
+      </section>
+    </div></div>
+    ${userId && html`<${UserSheet} key=${userId} id=${userId} onChanged=${changed} onClose=${() => navigate("/ops/users", { replace: true })} />`}
+    ${making && html`<${NewUser} onClose=${() => setMaking(false)} onMade=${made} />`}`;
+}
+
+/** The sentence at the top: does anybody wait for an operator? */
+function verdictOf(items) {
+  if (items === null) return { key: null, parts: ["People"] };
+  const waiting = items.filter((user) => user.reset_asked_at).length;
+  if (waiting === 0) return { key: "", parts: ["Nobody waits for you."] };
+  return { key: String(waiting), parts: [{ mark: `${capital(pluralWord(waiting, "person", "people"))}`, kind: "warn" }, ` asked for a new password. Make ${waiting === 1 ? "a link and hand it over" : "links and hand them over"}.`] };
+}
