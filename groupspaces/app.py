@@ -73,6 +73,7 @@ from groupspaces.ops import (
     replication_api,
     secrets_api,
     store,
+    users_api,
 )
 from groupspaces.ops.audit_seals import AuditSeals
 from groupspaces.ops.conditions import Conditions
@@ -124,6 +125,7 @@ FEATURES = (
     jobs_api,
     replication_api,
     secrets_api,
+    users_api,
     command_line_api,
     metrics,
 )
