@@ -253,7 +253,7 @@ class Edge:
             return (await person.get("/api/users/me", gs_bookmark=str(self.head()))).status_code == 200
 
         for person in (anyone, anyone.at(self.b.url)):
-            await wait_until(functools.partial(fetches, person), 15.0, f"{person.url} can fetch again")
+            await wait_until(functools.partial(fetches, person), 30.0, f"{person.url} can fetch again")
 
 
 def acting(operation: Operation) -> str:
