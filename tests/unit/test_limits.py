@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from groupspaces.cli import main
 from groupspaces.clock import ManualClock
 from groupspaces.errors import SettingsError, TooMany
 from groupspaces.host.board import Board, Seat
-from groupspaces.settings import Limits, load
+from groupspaces.settings import EXIT_SETTINGS, Limits, load
 from groupspaces.web import windows
 from groupspaces.web.limits import Headers, Limiter, check_rules
 from groupspaces.web.windows import Count, Hit, SharedWindows, Windows
@@ -95,6 +96,20 @@ def test_a_rule_of_an_unknown_call_is_refused_by_name() -> None:
     for wrong in ("GET /api/spaces/{space_id}/messages", "POST /api/spaces/{id}/messages"):
         with pytest.raises(SettingsError, match="there is no call"):
             check_rules([f"{wrong} 10/second user"], calls)
+
+
+def test_config_check_and_the_start_tell_of_such_a_rule(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(
+        "GROUPSPACES__LIMITS__RULES", "POST /api/spaces 5/hour user, POST /api/space 5/hour user"
+    )
+    for command in (["config", "check"], ["serve", "--port", "0"]):
+        assert main(command) == EXIT_SETTINGS
+        assert 'there is no call "POST /api/space"' in capsys.readouterr().err
+    monkeypatch.setenv("GROUPSPACES__LIMITS__RULES", "POST /api/spaces 5/hour user")
+    assert main(["config", "check"]) == 0
 
 
 async def test_a_rule_has_a_window_of_its_own() -> None:
