@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
+from groupspaces.app import Application
 from groupspaces.cli import main
 from groupspaces.clock import ManualClock
 from groupspaces.errors import SettingsError, TooMany
@@ -84,9 +86,7 @@ async def test_switched_off_nothing_is_counted() -> None:
 def test_a_rule_that_cannot_be_read_is_refused_with_its_form(tmp_path: Path, rule: str) -> None:
     file = tmp_path / "config.toml"
     file.write_text(f'limits.rules = ["GET /api/spaces 5/minute user", "{rule}"]')
-    with pytest.raises(
-        SettingsError, match='limits.rules .* must be rules such as "POST /api/spaces 10/hour user"'
-    ):
+    with pytest.raises(SettingsError, match="must be rules such as"):
         load({}, file)
 
 
@@ -105,9 +105,10 @@ def test_config_check_and_the_start_tell_of_such_a_rule(
     monkeypatch.setenv(
         "GROUPSPACES__LIMITS__RULES", "POST /api/spaces 5/hour user, POST /api/space 5/hour user"
     )
-    for command in (["config", "check"], ["serve", "--port", "0"]):
-        assert main(command) == EXIT_SETTINGS
-        assert 'there is no call "POST /api/space"' in capsys.readouterr().err
+    assert main(["config", "check"]) == EXIT_SETTINGS
+    assert 'there is no call "POST /api/space"' in capsys.readouterr().err
+    with pytest.raises(SettingsError, match='there is no call "POST /api/space"'):
+        Application(load(os.environ))
     monkeypatch.setenv("GROUPSPACES__LIMITS__RULES", "POST /api/spaces 5/hour user")
     assert main(["config", "check"]) == 0
 
