@@ -6,6 +6,7 @@ Owns what a browser is sent to. Whoever comes back is led to a page in any case:
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import Annotated, Literal
 from urllib.parse import quote
 
@@ -26,7 +27,7 @@ from groupspaces.features.accounts.sign_up import Applicant, SignUpRules
 from groupspaces.logging_context import log
 from groupspaces.mail import Mailer
 from groupspaces.web.context import Context
-from groupspaces.web.operations import CONFIRMED, IN_PERSON, PUBLIC, Operation, operation
+from groupspaces.web.operations import CONFIRMED, IN_PERSON, PUBLIC, ForTokens, Operation, operation
 
 _log = logging.getLogger("groupspaces.accounts")
 
@@ -63,6 +64,22 @@ class LinkedList(msgspec.Struct):
     next: None
 
 
+@dataclass(frozen=True, slots=True)
+class _AtAProvider:
+    """Everybody, for a provider that is set up."""
+
+    name: str = PUBLIC.name
+    for_tokens: ForTokens = PUBLIC.for_tokens
+    is_of_a_space: bool = False
+
+    async def check(self, ctx: Context) -> None:
+        """Raise NotFound for one that is not."""
+        _provider(ctx)
+
+
+_AT_A_PROVIDER = _AtAProvider()
+
+
 @operation(
     "GET",
     "/api/auth/providers",
@@ -81,7 +98,8 @@ async def get_providers(ctx: Context) -> WaysIn:
 @operation(
     "GET",
     "/auth/{provider}/start",
-    access=PUBLIC,
+    access=_AT_A_PROVIDER,
+    needs_session=False,
     summary="Go to a provider to sign in, or to link the account there",
     tag="Authentication",
     query=StartQuery,
@@ -116,7 +134,8 @@ async def get_start(ctx: Context, query: StartQuery) -> Response:
 @operation(
     "GET",
     "/auth/{provider}/callback",
-    access=PUBLIC,
+    access=_AT_A_PROVIDER,
+    needs_session=False,
     summary="Come back from a provider",
     tag="Authentication",
     raw=True,
