@@ -19,7 +19,7 @@ function Table({ users }) {
       <tbody>${users.map((user) => html`
         <tr key=${user.id} data-waits=${user.reset_asked_at ? "" : undefined}>
           <th scope="row"><a class="users-name" href=${pathOf(user)}><${Avatar} user=${user} /><span class="line-main"><b class="clip">${user.name}</b><span class="line-sub clip">@${user.username}</span></span></a></th>
-          <td class="ink-2"><span class="users-mail clip">${user.email || NONE}</span></td>
+          <td class="ink-2"><span class="users-mail clip">${user.deleted_at ? NONE : user.email}</span></td>
           <td><${Chips} user=${user} /></td>
           <td class="ink-2">${user.deleted_at ? NONE : user.two_factor ? "On" : "Off"}</td>
           <td class="n">${user.last_seen_at ? html`<time datetime=${user.last_seen_at} title=${fullTime(user.last_seen_at)}>${seenWords(user)}</time>` : seenWords(user)}</td>
@@ -33,7 +33,7 @@ function Cards({ users }) {
     <ul class="user-cards">${users.map((user) => html`
       <li key=${user.id}><a class="user-card" href=${pathOf(user)} data-waits=${user.reset_asked_at ? "" : undefined}>
         <${Avatar} user=${user} size="l" />
-        <span class="line-main"><b class="clip">${user.name}</b><span class="line-sub clip">${user.email || `@${user.username}`}</span></span>
+        <span class="line-main"><b class="clip">${user.name}</b><span class="line-sub clip">${user.deleted_at ? `@${user.username}` : user.email}</span></span>
         <span class="line-sub num">${seenWords(user)}</span>
         ${standing(user).length > 0 && html`<span class="user-chips"><${Chips} user=${user} /></span>`}
       </a></li>`)}

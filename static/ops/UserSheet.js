@@ -45,7 +45,7 @@ export function UserSheet({ id, onClose, onChanged }) {
             <section aria-labelledby="user-can"><h3 class="label" id="user-can">What you can do</h3>
               <ul class="acts">
                 <${Act} title="Hand over a link for a new password" words=${data.has_password ? "They choose another password by it. Links made before stop working." : "They have no password yet and choose one by it."}
-                  verb="Make a link…" strong=${Boolean(data.reset_asked_at)} onClick=${() => setDoing("link")} />
+                  verb="Make a link…" notNow=${data.suspended_at && "Restore them first: a link lets nobody in who is suspended."} strong=${Boolean(data.reset_asked_at)} onClick=${() => setDoing("link")} />
                 ${actsOn(data, me().id).map((act) => html`<${Act} key=${act.title} ...${act} onClick=${() => setDoing(act)} />`)}
                 <${Act} title="Delete the account" words="Everything about them goes. What they wrote stays, as from “Deleted account”." verb="Delete…" bad
                   notNow=${data.id === me().id && "Your own account is deleted in your settings."} onClick=${() => setDoing("delete")} />
@@ -62,7 +62,7 @@ export function UserSheet({ id, onClose, onChanged }) {
 function About({ user }) {
   return html`
     <div class="user-about"><${Avatar} user=${user} size="l" />
-      <div class="line-main"><span class="break">@${user.username}</span>${user.email && html`<span class="line-sub break">${user.email}</span>`}</div>
+      <div class="line-main"><span class="break">@${user.username}</span>${!user.deleted_at && html`<span class="line-sub break">${user.email}</span>`}</div>
       <div class="user-chips"><${Chips} user=${user} /></div>
     </div>`;
 }

@@ -43,6 +43,3 @@ export function standing(user) {
     !user.email_verified && { words: "E-mail not confirmed", kind: "" },
   ].filter(Boolean);
 }
-
-/** Who waits for an operator comes first; else as the server lists them. */
-export const waitingFirst = (items) => [...items.filter((user) => user.reset_asked_at), ...items.filter((user) => !user.reset_asked_at)];

@@ -20,7 +20,8 @@ from groupspaces.features.accounts.users import HAS_TWO_FACTORS
 from groupspaces.times import rfc3339
 from groupspaces.web.origin import LAST_SUBJECT, Origin
 
-State = Literal["all", "active", "suspended", "operators", "deleted"]
+# Who asked for a new password and has none yet is "waiting".
+State = Literal["all", "waiting", "active", "suspended", "operators", "deleted"]
 
 _DEADLINE_S = 2.0
 
@@ -62,6 +63,7 @@ _COLUMNS = f"""user.id, user.name, user.username, user.email, user.email_verifie
 
 _CONDITIONS: dict[State, str] = {
     "all": "",
+    "waiting": "AND user.reset_asked_at_ms IS NOT NULL AND user.suspended_at_ms IS NULL",
     "active": "AND user.suspended_at_ms IS NULL",
     "suspended": "AND user.suspended_at_ms IS NOT NULL AND user.deleted_at_ms IS NULL",
     "operators": "AND user.is_operator = 1",
