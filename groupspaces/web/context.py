@@ -145,7 +145,7 @@ class Context:
         """
         if self.principal is not None:
             standing = self.services.credentials.standing(self.principal, confirmed=self.must_be_confirmed)
-            batch = replace(batch, requires=(*batch.requires, standing))
+            batch = replace(batch, requires=(*batch.requires, *standing))
         if self.idempotency is None:
             written = await self.services.db.write(batch)
         else:

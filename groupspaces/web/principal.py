@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -67,8 +68,8 @@ class Credentials(Protocol):
         """Return what this credential says now, or None when it has ended. One local read."""
         ...
 
-    def standing(self, principal: Principal, *, confirmed: bool) -> Statement:
-        """Return the query, with its refusal, that finds a row while the credential stands: each write asks it.
+    def standing(self, principal: Principal, *, confirmed: bool) -> Sequence[Statement]:
+        """Return the queries, with their refusals, that find a row while the credential stands: each write asks them.
 
         With `confirmed`, only while the person has confirmed lately that it is them.
         """

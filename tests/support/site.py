@@ -73,9 +73,9 @@ class _Credentials:
             user_id, session_id, name, username, bool(is_operator), True, expires_at_ms, FOREVER_MS
         )
 
-    def standing(self, principal: Principal, *, confirmed: bool) -> Statement:
+    def standing(self, principal: Principal, *, confirmed: bool) -> list[Statement]:
         query = "SELECT 1 FROM session WHERE id = ?"
-        return Statement(query, (principal.session_id,), refused=Unauthenticated("This session has ended."))
+        return [Statement(query, (principal.session_id,), refused=Unauthenticated("This session has ended."))]
 
 
 class Site:

@@ -38,7 +38,7 @@ WHERE api_token.{{key}} = ?2 AND coalesce(api_token.expires_at_ms, ?1) > ?3 AND 
 _SESSION_STANDS_SQL = f"""
 SELECT 1 FROM session JOIN user ON user.id = session.user_id
 WHERE session.id = ? AND session.expires_at_ms > {NOW_MS} AND user.suspended_at_ms IS NULL"""
-_CONFIRMED_SQL = f"{_SESSION_STANDS_SQL} AND session.confirmed_at_ms > {NOW_MS} - ?"
+_CONFIRMED_SQL = f"SELECT 1 FROM session WHERE id = ? AND confirmed_at_ms > {NOW_MS} - ?"
 _TOKEN_STANDS_SQL = f"""
 SELECT 1 FROM api_token JOIN user ON user.id = api_token.user_id
 WHERE api_token.id = ? AND coalesce(api_token.expires_at_ms, {FOREVER_MS}) > {NOW_MS}
@@ -69,18 +69,19 @@ class StoredCredentials:
             return await self._found(_SESSION_SQL, "id", self._idle_ms, credential_id)
         return await self._found(_TOKEN_SQL, "id", FOREVER_MS, credential_id)
 
-    def standing(self, principal: Principal, *, confirmed: bool) -> Statement:
-        """Return the query by which each write makes sure, at the primary, that its credential stands."""
+    def standing(self, principal: Principal, *, confirmed: bool) -> list[Statement]:
+        """Return the queries by which each write makes sure, at the primary, that its credential stands."""
         if principal.session_id is None:
             refused = Unauthenticated("This API token has ended. Make another in the settings.")
-            return Statement(_TOKEN_STANDS_SQL, (principal.credential_id,), refused=refused)
+            return [Statement(_TOKEN_STANDS_SQL, (principal.credential_id,), refused=refused)]
+        stands = [Statement(_SESSION_STANDS_SQL, (principal.session_id,), refused=session_ended())]
         if confirmed:
-            refused_unconfirmed = Forbidden(
+            unconfirmed = Forbidden(
                 "Confirm first that it is you: give your password again.", code="CONFIRM_REQUIRED"
             )
             params = (principal.session_id, self._confirmed_ms)
-            return Statement(_CONFIRMED_SQL, params, refused=refused_unconfirmed)
-        return Statement(_SESSION_STANDS_SQL, (principal.session_id,), refused=session_ended())
+            stands.append(Statement(_CONFIRMED_SQL, params, refused=unconfirmed))
+        return stands
 
     async def _found(self, sql: str, key: str, lasts_ms: int, value: Value) -> Principal | None:
         row: Any = await self._db.read_one(sql.format(key=key), (lasts_ms, value, self._clock.now_ms()))

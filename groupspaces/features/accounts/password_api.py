@@ -194,11 +194,11 @@ async def put_email(ctx: Context, body: EmailChange) -> EmailChanged:
     holder = await own_password.holder(db, ctx.user_id)
     if email == holder.email:
         return EmailChanged(changed=False, mailed=await _send_verification(ctx))
-    await own_address.refuse_taken(db, email, holder.id)
     if not mailer.is_configured:
         await own_address.change(db, ctx.write, holder.id, email, ctx.origin)
         return EmailChanged(changed=True, mailed=False)
     holder = await _holder_now(ctx)
+    await own_address.refuse_taken(db, email, holder.id)
     link = ctx.part(Links).make("verify", holder.id, holder.credentials_version, email=email)
     return EmailChanged(changed=False, mailed=mailer.send(ctx.part(Letters).change_address(email, link)))
 
