@@ -84,7 +84,6 @@ function ChangePassword({ user, onClose, onDone }) {
 
 function problemsOf(error) {
   if (error.code === "BAD_CREDENTIALS") return { current: wrongPassword(error) };
-  if (error.code === "PASSWORD_WEAK") return { password: explain(error) };
   const password = fieldProblem(error, "new");
   return password ? { password } : { form: isPrimaryAway(error) ? null : explain(error) };
 }

@@ -45,7 +45,7 @@ function Form({ token }) {
       noteSignedOut(); // everywhere, here too
       setDone(true);
     } catch (error) {
-      const found = error.code === "PASSWORD_WEAK" ? explain(error) : fieldProblem(error, "password");
+      const found = fieldProblem(error, "password");
       show(found ? { password: found } : error.code === "LINK_INVALID" ? { isDead: true } : { form: explain(error) }, form);
     }
     return undefined;

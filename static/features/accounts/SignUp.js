@@ -125,7 +125,6 @@ export function emailProblem(address) {
 function problemsOf(error) {
   if (error.code === "SETUP_CODE_REQUIRED") return { setupCode: "Enter the set-up code that the server printed at start." };
   if (error.code === "EMAIL_TAKEN") return { email: explain(error) };
-  if (error.code === "PASSWORD_WEAK") return { password: explain(error) };
   const found = {};
   for (const field of ["name", "email", "password"]) {
     const text = fieldProblem(error, field);
