@@ -8,7 +8,7 @@ import { PasswordField } from "../../ui/TextField.js";
 import { useLoaded } from "../../ui/useLoaded.js";
 import { confirmation, confirmed, notConfirmed } from "./confirm.js";
 import { ProviderMark } from "./ProviderMark.js";
-import { listLinked, listPasskeys } from "./security.js";
+import { listLinked, listPasskeys } from "./ownSecurity.js";
 import { confirmByPassword, session, signInByPasskey } from "./session.js";
 import { providerLink, useWaysIn } from "./waysIn.js";
 import { hasPasskeys, isPasskeyRefusal, passkeyProblem } from "./webauthn.js";

@@ -10,7 +10,7 @@ import { Icon } from "../../ui/Icon.js";
 import { toast } from "../../ui/toasts.js";
 import { useLoaded } from "../../ui/useLoaded.js";
 import { Section } from "./Section.js";
-import { endOtherSessions, endSession, listSessions } from "./security.js";
+import { endOtherSessions, endSession, listSessions } from "./ownSecurity.js";
 import { deviceOf } from "./userAgent.js";
 
 /** Where the person is signed in; any of it can be ended from here. `ended` counts up when something else ended sessions. */

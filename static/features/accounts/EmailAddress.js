@@ -8,7 +8,7 @@ import { NotNow, useNotNow } from "../../ui/NotNow.js";
 import { TextField } from "../../ui/TextField.js";
 import { toast } from "../../ui/toasts.js";
 import { Section } from "./Section.js";
-import { changeEmail } from "./security.js";
+import { changeEmail } from "./ownSecurity.js";
 import { noteMe } from "./session.js";
 import { emailProblem } from "./SignUp.js";
 import { useSendAgain } from "./VerifyBanner.js";

@@ -8,7 +8,7 @@ import { useLoaded } from "../../ui/useLoaded.js";
 import { ensureConfirmed } from "./confirm.js";
 import { ProviderMark } from "./ProviderMark.js";
 import { Section } from "./Section.js";
-import { listLinked, unlink } from "./security.js";
+import { listLinked, unlink } from "./ownSecurity.js";
 import { providerLink, useWaysIn } from "./waysIn.js";
 
 /** Accounts elsewhere that sign in here. Nothing is said of them where no provider is set up and none is linked. */

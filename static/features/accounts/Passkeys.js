@@ -11,7 +11,7 @@ import { NotNow, useNotNow } from "../../ui/NotNow.js";
 import { TextField } from "../../ui/TextField.js";
 import { toast } from "../../ui/toasts.js";
 import { Section } from "./Section.js";
-import { addPasskey, removePasskey, renamePasskey } from "./security.js";
+import { addPasskey, removePasskey, renamePasskey } from "./ownSecurity.js";
 import { loadSession } from "./session.js";
 import { deviceOf } from "./userAgent.js";
 import { hasPasskeys, isPasskeyRefusal, passkeyProblem } from "./webauthn.js";

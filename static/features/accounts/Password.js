@@ -9,7 +9,7 @@ import { toast } from "../../ui/toasts.js";
 import { wrongPassword } from "./ConfirmIdentity.js";
 import { NewPasswordField, newPasswordProblem } from "./NewPasswordField.js";
 import { Section } from "./Section.js";
-import { changePassword } from "./security.js";
+import { changePassword } from "./ownSecurity.js";
 import { noteMe } from "./session.js";
 
 /** The password: changed, or set for the first time by who came in another way. */

@@ -12,7 +12,7 @@ import { EmailAddress } from "./EmailAddress.js";
 import { LinkedAccounts } from "./LinkedAccounts.js";
 import { Passkeys } from "./Passkeys.js";
 import { Password } from "./Password.js";
-import { getTotp, listPasskeys } from "./security.js";
+import { getTotp, listPasskeys } from "./ownSecurity.js";
 import { session } from "./session.js";
 import { TwoFactor } from "./TwoFactor.js";
 

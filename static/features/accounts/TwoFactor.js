@@ -7,7 +7,7 @@ import { Icon } from "../../ui/Icon.js";
 import { toast } from "../../ui/toasts.js";
 import { RecoveryCodes } from "./RecoveryCodes.js";
 import { Section } from "./Section.js";
-import { renewRecoveryCodes, switchTotpOff } from "./security.js";
+import { renewRecoveryCodes, switchTotpOff } from "./ownSecurity.js";
 import { loadSession } from "./session.js";
 import { TwoFactorSetup } from "./TwoFactorSetup.js";
 

@@ -10,7 +10,7 @@ import { NotNow, useNotNow } from "../../ui/NotNow.js";
 import { RowsSkeleton, useSkeleton } from "../../ui/Skeleton.js";
 import { TextField } from "../../ui/TextField.js";
 import { useLoaded } from "../../ui/useLoaded.js";
-import { beginTotp, switchTotpOn } from "./security.js";
+import { beginTotp, switchTotpOn } from "./ownSecurity.js";
 
 /** Connect an authenticator: scan or copy its secret, then prove by a code that it took. `onDone(recoveryCodes)`. */
 export function TwoFactorSetup({ onClose, onDone }) {
