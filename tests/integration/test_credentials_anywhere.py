@@ -95,6 +95,19 @@ def decree(primary: Sqld, sql: str, kind: str, subject_id: int) -> None:
     )
 
 
+async def an_operator(fleet: Fleet, someone_at: SomeoneAt) -> Participant:
+    """Sign an operator up at A."""
+    operator = await someone_at(fleet.a).sign_up()
+    decree(fleet.primary, "UPDATE user SET is_operator = 1 WHERE id = ?", "user.updated", operator.id)
+    await operator.space()  # by its own write, A hears of what was written before
+
+    async def is_known() -> bool:
+        return (await operator.get("/api/ops/jobs")).status_code == 200
+
+    await wait_until(is_known, TOLD_TIMEOUT_S, "A knows its operator")
+    return operator
+
+
 # --- made ---
 
 
@@ -123,15 +136,7 @@ async def test_a_token_made_at_one_runs_the_other_and_ends_there_as_well(
     fleet: Fleet, someone_at: SomeoneAt
 ) -> None:
     """`?instance=`: whoever answers looks itself whether the token stands."""
-    operator = await someone_at(fleet.a).sign_up()
-    decree(fleet.primary, "UPDATE user SET is_operator = 1 WHERE id = ?", "user.updated", operator.id)
-    # The one asked first hears of it by its own write.
-    await operator.space()
-
-    async def is_operator() -> bool:
-        return (await operator.get("/api/ops/jobs")).status_code == 200
-
-    await wait_until(is_operator, TOLD_TIMEOUT_S, "A knows who its operator is")
+    operator = await an_operator(fleet, someone_at)
     token_id, token = await token_of(operator, "ops")
     robot = program(someone_at(fleet.a), token)
 
@@ -192,7 +197,8 @@ async def test_so_it_does_when_the_instance_is_killed_that_was_told(
 async def test_a_suspended_person_writes_nowhere_and_soon_reads_nowhere(
     fleet: Fleet, someone_at: SomeoneAt
 ) -> None:
-    ann, other = await someone_at(fleet.a).sign_up(), await someone_at(fleet.a).sign_up()
+    operator = await an_operator(fleet, someone_at)
+    ann = await someone_at(fleet.a).sign_up()
     space_id = await ann.space()
     token = (await token_of(ann, "write"))[1]
     callers = [
@@ -204,10 +210,9 @@ async def test_a_suspended_person_writes_nowhere_and_soon_reads_nowhere(
     for caller in callers:
         expect(await caller.get("/api/users/me"), 200)
     async with callers[1].events() as by_session, callers[3].events() as by_token:
-        decree(fleet.primary, "UPDATE user SET suspended_at_ms = 1 WHERE id = ?", "user.suspended", ann.id)
+        expect(await operator.patch(f"/api/ops/users/{ann.id}", {"suspended": True}), 200)
         for caller in callers:
             refused(await caller.post_message(space_id, "too late"), 401)
-        await other.space()  # which A tells B of, and with it of all before
         for caller in callers:
             await wait_until(lambda caller=caller: is_out(caller), TOLD_TIMEOUT_S, "they read nothing more")
         await wait_until(lambda: by_session.ended and by_token.ended, TOLD_TIMEOUT_S, "their streams end")
