@@ -20,7 +20,7 @@ from groupspaces.web.bookmarks import Bookmarks
 from groupspaces.web.principal import Principal
 from tests.support.site import Site, open_site
 
-ADA = Principal(1, 1, "Ada", "ada", False, 2**60)
+ADA = Principal(1, 1, "Ada", "ada", False, True, 2**60, 0)
 
 
 @pytest.fixture
