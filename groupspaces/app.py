@@ -34,6 +34,7 @@ from groupspaces.features.accounts.avatars import Pictures
 from groupspaces.features.accounts.ceremonies import Ceremonies
 from groupspaces.features.accounts.credentials import StoredCredentials
 from groupspaces.features.accounts.deletion import Deletion
+from groupspaces.features.accounts.export import Exports
 from groupspaces.features.accounts.forgotten import ForgottenPasswords
 from groupspaces.features.accounts.last_seen import LastSeen, Used
 from groupspaces.features.accounts.last_way_in import LastWayIn
@@ -47,10 +48,12 @@ from groupspaces.features.accounts.second_factor import SecondFactor
 from groupspaces.features.accounts.sign_up import SignUpRules, setup_codes
 from groupspaces.features.chat import api as chat
 from groupspaces.features.chat import events as chat_events
+from groupspaces.features.chat.export import ChatExport
 from groupspaces.features.chat.pages import Pages
 from groupspaces.features.spaces import api as spaces
 from groupspaces.features.spaces import events as space_events
 from groupspaces.features.spaces import invites, members
+from groupspaces.features.spaces.export import SpacesExport
 from groupspaces.features.spaces.leaving import SpacesLeft
 from groupspaces.host.board import Seat
 from groupspaces.host.channel import OPERATE, Line
@@ -75,6 +78,7 @@ from groupspaces.ops import (
     store,
     users_api,
 )
+from groupspaces.ops.audit_own import AuditExport
 from groupspaces.ops.audit_seals import AuditSeals
 from groupspaces.ops.conditions import Conditions
 from groupspaces.ops.health import Lifecycle
@@ -280,6 +284,7 @@ class Application:
                 Flows: Flows(keys, clock, secure=is_secure),
                 Pictures: Pictures(),
                 Deletion: Deletion(db, SpacesLeft()),
+                Exports: Exports(db, (SpacesExport(db).files, ChatExport(db).files, AuditExport(db).files)),
                 Links: links,
                 Letters: letters,
                 Mailer: self._mailer,

@@ -20,22 +20,21 @@ from groupspaces.errors import Forbidden, NotFound, Unauthenticated
 from .auth import Authenticator, SameOrigin
 from .bookmarks import Bookmarks, freshness
 from .context import LOCAL_OPERATOR, Context, Services
+from .counting import Counting
 from .decoding import BodyDecoder, NoQuery, QueryDecoder, check_media_type, path_parameter, read_body
 from .forward import FORWARDED, Accepted, BadSignature, Forwarding
-from .guesses import Guesses
 from .idempotency import HEADER as IDEMPOTENCY_HEADER
 from .idempotency import AlreadyDone, Earlier, IdempotencyKey, checked_key, fingerprint_of
-from .limits import Limiter
 from .operations import Operation
 from .principal import Principal
 from .problems import MethodNotAllowed
-from .proxies import TrustedProxies, limit_key
 from .second_look import SecondLook
 
 HEADERS = "groupspaces.headers"  # in the scope: the request's headers as a dict, made by the edge
 REQUEST_ID = "groupspaces.request_id"  # in the scope: set by the edge for those inside it
 ROUTE = "groupspaces.route"  # in the scope: the template that matched, for metrics and the log
 PAGE = "groupspaces.page"  # in the scope: the answer is shown as a page, or is part of one
+LASTING = "groupspaces.lasting"  # in the scope: the answer takes as long as it is large; its time is that to its start
 PASSED_ON = "groupspaces.passed_on"  # in the scope: the answer is another worker's, counted and logged there
 ANSWER_HEADERS = "groupspaces.answer_headers"  # in the scope: what an error answer carries as well
 
@@ -139,9 +138,7 @@ class _Handling:
         self._services = services
         self._db: Database = services.db
         self._bookmarks: Bookmarks = services.bookmarks
-        self._limiter: Limiter = services.limiter
-        self._guesses: Guesses | None = services.parts.get(Guesses)
-        self._proxies: TrustedProxies = services.proxies
+        self._counting = Counting(services)
         self._second_look = SecondLook(services.db, services.clock)
         self._authenticator = Authenticator(services, self._second_look)
         self._forwarding: Forwarding | None = services.parts.get(Forwarding)
@@ -171,7 +168,7 @@ class _Handling:
             _check_grant(operation, principal)
             self._check_verified(operation, principal)
         if call.counts_first:
-            await self._spend(operation, principal, scope, answer_headers)
+            await self._counting.spend(operation, principal, scope, answer_headers, headers)
         counted = len(answer_headers)
         if call.is_read:
             if operation.reads_data:
@@ -179,7 +176,9 @@ class _Handling:
                     headers,
                     principal,
                     private=call.is_private,
-                    wait_for=lambda seq: self._second_look.wait_for(seq, self._caller(principal, scope)),
+                    wait_for=lambda seq: self._second_look.wait_for(
+                        seq, self._counting.caller(principal, scope)
+                    ),
                 )
                 if principal is not None and forgotten != self._authenticator.forgotten and not forwarded:
                     # What was waited for may have ended this very credential: who ends one of theirs here is obeyed at once.
@@ -207,12 +206,14 @@ class _Handling:
         if forwarding is not None and elsewhere is not None:
             del answer_headers[counted:]  # it is not our state that answers
             if not call.counts_first:
-                await self._spend(operation, ctx.principal, scope, answer_headers)
+                await self._counting.spend(operation, ctx.principal, scope, answer_headers, headers)
             result: Any = await forwarding.send(elsewhere, ctx)
         else:
             arguments, body = await self._decoded(call, ctx)
             if not call.counts_first:
-                await self._spend(operation, ctx.principal, scope, answer_headers, arguments)
+                await self._counting.spend(
+                    operation, ctx.principal, scope, answer_headers, headers, arguments
+                )
             result = await self._attempted(call, ctx, answer_headers, arguments, body)
             if call.is_read and operation.reads_data and (seen := self._db.seen_seq()) > status.seq:
                 # More may have been shown than GS-Feed-Seq says: who carries this is shown no less elsewhere.
@@ -252,8 +253,7 @@ class _Handling:
         try:
             return await forwarding.accept(scope, scope[HEADERS], receive)
         except BadSignature:
-            address = limit_key(self._proxies.client_address(scope))
-            await self._limiter.spend(answer_headers, ("anonymous", address))
+            await self._counting.spend_as_stranger(scope, answer_headers)
             raise
 
     async def _admit(self, call: Call, ctx: Context) -> None:
@@ -266,7 +266,9 @@ class _Handling:
             await access.check(ctx)
 
         await self._second_look.unless_sure(
-            lambda: access.check(ctx), lambda: self._caller(ctx.principal, ctx.scope), again=check_anew
+            lambda: access.check(ctx),
+            lambda: self._counting.caller(ctx.principal, ctx.scope),
+            again=check_anew,
         )
 
     async def _decoded(self, call: Call, ctx: Context) -> tuple[list[Any], bytes]:
@@ -283,66 +285,22 @@ class _Handling:
                 arguments.append(query)
         return arguments, body
 
-    async def _spend(
-        self,
-        operation: Operation,
-        principal: Principal | None,
-        scope: Scope,
-        headers: Headers,
-        arguments: Sequence[Any] = (),
-    ) -> None:
-        """Count the call for the person, or for the address of one who is not signed in, and by the operator's rules."""
-        if not self._limiter.enabled or LOCAL_OPERATOR in scope:
-            return
-        rules = self._limiter.rules_of(operation.method, operation.path)
-        is_by_address = principal is None or bool(rules) or operation.rate == "mail"
-        address = self._address_key(scope) if is_by_address else ""
-        counted: list[tuple[str, int | str]] = []
-        if operation.rate != "free":
-            counted.append(_budget(operation, principal, address))
-        if operation.rate == "mail":
-            account, _ = self._account_of(principal, arguments, scope[HEADERS])
-            counted += (("mail-account", account or address), ("mail-address", address))
-        for rule in rules:
-            person = f"person/{principal.user_id}" if principal is not None and rule.key == "user" else None
-            counted.append((rule.name, person or address))
-        await self._limiter.spend(headers, *counted)
-
     async def _attempted(
         self, call: Call, ctx: Context, answer_headers: Headers, arguments: list[Any], body: bytes
     ) -> Any:
         """Return what the handler returns; a call by which a secret could be guessed is let through only so often."""
-        if call.operation.rate != "auth" or self._guesses is None or ctx.is_local_operator:
+        if call.operation.rate != "auth":
             return await self._result(call, ctx, arguments, body)
-        account, is_known = self._account_of(ctx.principal, arguments, ctx.headers_in)
-        address = self._address_key(ctx.scope)
-        async with self._guesses.attempt(answer_headers, address, account, is_known_device=is_known):
+        async with self._counting.attempt(
+            ctx.principal, ctx.scope, answer_headers, ctx.headers_in, arguments
+        ):
             return await self._result(call, ctx, arguments, body)
-
-    def _account_of(
-        self, principal: Principal | None, arguments: Sequence[Any], headers: dict[bytes, bytes]
-    ) -> tuple[str | None, bool]:
-        """Return what an account is counted under, and whether this browser is known to it.
-
-        That is the e-mail in the body, else the session: strangers cannot use up what its holder may try.
-        """
-        email = getattr(arguments[0], "email", None) if arguments else None
-        if isinstance(email, str) and self._guesses is not None:
-            return self._guesses.account_key(email, headers.get(b"cookie", b""))
-        return (None if principal is None else f"session/{principal.credential_id}"), False
-
-    def _caller(self, principal: Principal | None, scope: Scope) -> str:
-        """Name who asks, where looks in vain are counted."""
-        return self._address_key(scope) if principal is None else f"person/{principal.user_id}"
-
-    def _address_key(self, scope: Scope) -> str:
-        return limit_key(self._proxies.client_address(scope))
 
     async def _result(self, call: Call, ctx: Context, arguments: list[Any], body: bytes) -> Any:
         handler = call.operation.handler
         if call.is_read:
             return await self._second_look.unless_sure(
-                lambda: handler(ctx, *arguments), lambda: self._caller(ctx.principal, ctx.scope)
+                lambda: handler(ctx, *arguments), lambda: self._counting.caller(ctx.principal, ctx.scope)
             )
         if IDEMPOTENCY_HEADER in ctx.headers_in and ctx.principal is not None:
             earlier = await self._open_key(call, ctx, body)
@@ -407,13 +365,6 @@ async def _answer(
     headers += (call.content_type, (b"content-length", b"%d" % len(body)), _NO_STORE)
     await send({"type": "http.response.start", "status": call.operation.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
-
-
-def _budget(operation: Operation, principal: Principal | None, address: str) -> tuple[str, int | str]:
-    """Return under which policy and key a call is counted in any case."""
-    if principal is None:
-        return "anonymous", address
-    return operation.rate if operation.rate in ("read", "upload") else "write", principal.user_id
 
 
 def _walk(node: Node, segments: list[str], index: int, values: tuple[str, ...]) -> Found | None:

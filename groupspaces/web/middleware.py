@@ -23,7 +23,7 @@ from groupspaces.settings import Settings
 from .browser_rules import OtherSites, security_headers
 from .compression import Compression
 from .decoding import ClientGone
-from .dispatch import ANSWER_HEADERS, HEADERS, PAGE, PASSED_ON, REQUEST_ID, ROUTE
+from .dispatch import ANSWER_HEADERS, HEADERS, LASTING, PAGE, PASSED_ON, REQUEST_ID, ROUTE
 from .problems import MethodNotAllowed, nothing_here, send_problem
 from .traffic import Traffic
 
@@ -204,7 +204,7 @@ class _Exchange:
         headers: Headers = message["headers"]
         common = self._edge.page_headers if PAGE in self.scope else self._edge.api_headers
         common = [*common, *self._edge.other_sites.headers(self.scope, self.scope[HEADERS]), self.id_header]
-        if (b"content-type", _EVENT_STREAM) in headers:
+        if LASTING in self.scope or (b"content-type", _EVENT_STREAM) in headers:
             # A stream has no deadline, and its time is that to its start.
             self._edge.deadlines.leave(self)
             self.answered_s = perf_counter()

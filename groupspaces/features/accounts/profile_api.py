@@ -11,15 +11,19 @@ import msgspec
 from msgspec import Meta
 from starlette.responses import Response
 
-from groupspaces.db.batch import Statement
-from groupspaces.features.accounts import avatars, own_password
+from groupspaces.db.batch import Batch, Statement
+from groupspaces.db.changes import NOBODY, record
+from groupspaces.features.accounts import avatars, export, own_password
 from groupspaces.features.accounts.access import SHARES_A_SPACE
 from groupspaces.features.accounts.avatars import MAX_UPLOAD_BYTES, MEDIA_TYPE, Pictures
 from groupspaces.features.accounts.deletion import Deletion, HandOver
+from groupspaces.features.accounts.export import Exports
 from groupspaces.features.accounts.own_password import wrong_password
 from groupspaces.features.accounts.passwords import Passwords
 from groupspaces.features.accounts.users import User
+from groupspaces.times import rfc3339
 from groupspaces.web.context import Context
+from groupspaces.web.downloads import Download
 from groupspaces.web.operations import CONFIRMED, SIGNED_IN, Operation, operation
 from groupspaces.web.uploads import FORM, uploaded_file
 
@@ -93,6 +97,29 @@ async def get_avatar(ctx: Context) -> Response:
 
 
 @operation(
+    "GET",
+    "/api/users/me/export",
+    access=CONFIRMED,
+    summary="Take everything about you along, as a ZIP file",
+    tag="People",
+    raw=True,
+    media_type=export.MEDIA_TYPE,
+    rate="upload",
+)
+async def get_export(ctx: Context) -> Response:
+    pieces = ctx.part(Exports).of(ctx.user_id, ctx.now_ms)
+    name = f"group-spaces-{rfc3339(ctx.now_ms)[:10]}.zip"
+    made = await Download.of(name, export.MEDIA_TYPE, pieces)
+    added = record("audit.added", actor_id=ctx.user_id, audience=NOBODY, data={"action": "user.exported"})
+    try:
+        await ctx.write(Batch([added, ctx.origin.audit("user.exported", f"user:{ctx.user_id}")]))
+    except BaseException:
+        await pieces.aclose()
+        raise
+    return made
+
+
+@operation(
     "DELETE",
     "/api/users/me",
     access=CONFIRMED,
@@ -112,4 +139,4 @@ async def delete_me(ctx: Context, body: Farewell) -> None:
     ctx.clear_session()
 
 
-OPERATIONS: tuple[Operation, ...] = (put_avatar, delete_avatar, get_avatar, delete_me)
+OPERATIONS: tuple[Operation, ...] = (put_avatar, delete_avatar, get_avatar, get_export, delete_me)
