@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 from itsdangerous import BadSignature, TimestampSigner
 
+from groupspaces.email_addresses import canonical
 from groupspaces.keys import KeyRing
 
 DEVICE_COOKIE = "gs_device"
@@ -29,7 +30,12 @@ _DIGEST_BYTES = 12
 
 def account_digest(email: str, key: bytes) -> str:
     """Return 24 hex digits for an e-mail address, the same for every spelling that could mean one account."""
-    one_spelling = unicodedata.normalize("NFKC", email).strip().casefold()
+    try:
+        one_spelling = canonical(email)
+    except ValueError:
+        one_spelling = (
+            unicodedata.normalize("NFKC", email).strip().casefold()
+        )  # nobody's, and counted all the same
     return hashlib.blake2b(one_spelling.encode(), key=key, digest_size=_DIGEST_BYTES).hexdigest()
 
 

@@ -5,6 +5,9 @@ tried there for a minute, then two, four … up to fifteen, while strikes come w
 nothing of this, so a school behind one address can sign in. Nobody is locked out by strangers either: a browser that has signed in
 to an account before carries a device cookie (`devices.py`), and its attempts at that account count for it alone.
 
+Slow guessing is bounded too: after twelve times as many failures within an hour nothing more is tried at an account until that
+hour is over, neither by strangers nor, counted apart and together, by the browsers that know it.
+
 An attempt at an account is counted before it is made and taken back when it was right, so that many at once are no more than one
 after the other; from an address only as many run at a time as may fail. Addresses nobody has an account under count the same.
 Never knows a password, nor what an operation does.
@@ -29,6 +32,9 @@ from .windows import Count, Hit
 STRIKES_LAST_S = 3600
 _WINDOW_S = 60
 _LONGEST_DELAY_S = 900
+_HOUR_S = 3600
+# NIST SP 800-63B, 5.2.2, allows a hundred in a row.
+_HOURS_WORTH = 12
 _PURPOSE = "rate limits"
 # The password was right, only the second factor is still to come.
 _NO_GUESS = frozenset(("TOTP_REQUIRED",))
@@ -46,6 +52,11 @@ class _Suspect(NamedTuple):
 
     def failures(self, amount: int = 0) -> Hit:
         return Hit(f"failed/{self.name}", _WINDOW_S, amount)
+
+    def failures_in_an_hour(self, amount: int = 0) -> Hit:
+        account, _, device = self.key.partition("/")
+        whose = f"{account}/known" if device and account != "session" else self.key
+        return Hit(f"failed-in-an-hour/{self.policy}/{whose}", _HOUR_S, amount)
 
     def strikes(self, amount: int = 0) -> Hit:
         return Hit(f"strikes/{self.name}", STRIKES_LAST_S, amount, renews=True)
@@ -73,7 +84,7 @@ class Guesses:
     async def attempt(
         self, headers_out: Headers, address: str, account: str | None, *, is_known_device: bool
     ) -> AsyncIterator[None]:
-        """Surround one attempt; how it ends says whether it was wrong. Two or three round trips where a Redis is set.
+        """Surround one attempt; how it ends says whether it was wrong. Three or four round trips where a Redis is set.
 
         `account` is what `account_key` returns, the name of a session, or None when the attempt names none. Raises TooMany, with
         the time to wait, while one that it counts for may try nothing.
@@ -85,6 +96,7 @@ class Guesses:
         by_address = None if is_known_device else _Suspect("auth-address", address)
         async with self._turn(by_address):
             await self._refuse_struck(headers_out, by_address, by_account)
+            await self._refuse_slow(headers_out, by_account)
             await self._reserve(headers_out, by_account)
             try:
                 yield
@@ -104,6 +116,13 @@ class Guesses:
             wait_s = _delay_s(strikes.hits) - _age_s(strikes, STRIKES_LAST_S)
             if strikes.hits and wait_s > 0:
                 self._refuse(headers_out, suspect, wait_s)
+
+    async def _refuse_slow(self, headers_out: Headers, suspect: _Suspect | None) -> None:
+        if suspect is None:
+            return
+        (failures,) = await self._counts.count(suspect.failures_in_an_hour())
+        if failures.hits >= self._allowed * _HOURS_WORTH:
+            self._refuse(headers_out, suspect, failures.ends_in_s)
 
     async def _reserve(self, headers_out: Headers, suspect: _Suspect | None) -> None:
         if suspect is None:
@@ -130,6 +149,8 @@ class Guesses:
             for suspect, failures, strikes in zip(amounts, counts[::2], counts[1::2], strict=True)
             if failures.hits >= self._allowed and not _is_of_this_window(strikes, failures)
         ]
+        if by_account is not None:
+            struck.append(by_account.failures_in_an_hour(1))
         if struck:
             await self._counts.count(*struck)
 

@@ -144,6 +144,38 @@ async def test_an_account_is_one_whatever_the_spelling_and_wherever_from(house: 
     await house.fails(1, email="bob@example.org", address="203.0.113.7")
 
 
+async def test_invisible_letters_and_other_spellings_of_a_domain_are_one_account(house: House) -> None:
+    spellings = [
+        "ada@exam\u00adple.org",
+        "ada@e\u200bxample.org",
+        "ada@example.org.",
+        "ada@example\u3002org",
+        OWNER,
+    ]
+    for number, email in enumerate(spellings):
+        await house.fails(1, email=email, address=f"192.0.2.{number}")
+    await house.wait_of(address="203.0.113.7")
+
+
+async def test_slow_guessing_ends_within_the_hour(house: House, clock: ManualClock) -> None:
+    for number in range(60):
+        await house.fails(1, address=f"192.0.2.{number}")
+        clock.advance(20_000)
+    assert await house.wait_of(address="203.0.113.7") > 900
+    await house.tries(cookie=house.cookie(OWNER), outcome=None)
+    clock.advance(3_600_000)
+    await house.fails(1, address="203.0.113.7")
+
+
+async def test_whoever_collected_cookies_of_many_browsers_has_no_more_guesses_than_with_one(
+    house: House, clock: ManualClock
+) -> None:
+    for number in range(60):
+        await house.fails(1, cookie=house.cookie(OWNER), address=f"192.0.2.{number}")
+        clock.advance(1_000)
+    await house.wait_of(cookie=house.cookie(OWNER), address="203.0.113.7")
+
+
 async def test_an_address_is_one_whatever_the_account(house: House) -> None:
     for number in range(5):
         await house.fails(1, email=f"nobody{number}@example.org")

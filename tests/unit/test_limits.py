@@ -154,7 +154,7 @@ def test_a_crowd_of_keys_is_bounded_and_drops_the_ended_first(monkeypatch: pytes
     def held(key: str, length_s: int = 60) -> int:
         return storage.count(Hit(key, length_s, 0)).hits
 
-    storage.count(Hit("guessed", 3600))
+    storage.count(Hit("strikes/guessed", 3600))
     storage.count(Hit("old", 60))
     clock.advance(30_000)
     storage.count(Hit("a", 60))
@@ -164,7 +164,7 @@ def test_a_crowd_of_keys_is_bounded_and_drops_the_ended_first(monkeypatch: pytes
     assert [held(key) for key in ("old", "a", "b", "c")] == [0, 1, 1, 1]
     storage.count(Hit("d", 60))
     assert held("a") == 0
-    assert held("guessed", 3600) == 1, "windows of another length are not crowded out"
+    assert held("strikes/guessed", 3600) == 1, "windows of another kind are not crowded out"
 
 
 def test_looking_counts_nothing_and_hits_are_taken_back_to_none() -> None:
