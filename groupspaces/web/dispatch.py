@@ -7,7 +7,7 @@ are. Raises what is wrong; `middleware.py` turns it into a problem. Never knows 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
