@@ -182,7 +182,8 @@ async def post_reset_link(ctx: Context, body: LinkDraft) -> MadeLink:
     _confirm(ctx)
     user_id = ctx.params["user_id"]
     told = audited("link.made", f"user:{user_id}", {"purpose": "reset", "mailed": body.mail}, ctx)
-    written = await _write(ctx, [roster.renewing(user_id), *told], operator_stands(ctx))
+    requires = [*operator_stands(ctx), roster.existing(user_id)]
+    written = await _write(ctx, [roster.renewing(user_id), *told], requires)
     version, email = written.rows[0][0]
     made = _link(ctx, user_id, version)
     mailed = False

@@ -163,9 +163,11 @@ async def test_other_things_about_an_account_are_put_right(world: World) -> None
     path = f"{USERS}/{ben.id}"
     changed = (await ann.patch(path, {"name": " Benjamin ", "email_verified": True})).json()
     assert (changed["name"], changed["email_verified"]) == ("Benjamin", True)
+    await world.db.sync(force=True)
     assert (await ben.get("/api/users/me")).json()["name"] == "Benjamin"
     assert (await ann.patch(path, {"email_verified": False})).json()["email_verified"] is False
     assert (await ann.patch(path, {"is_operator": True})).json()["is_operator"] is True
+    await world.db.sync(force=True)
     assert (await ben.get(USERS)).status_code == 200
     assert (await ben.patch(f"{USERS}/{ann.id}", {"is_operator": False})).json()["is_operator"] is False
     await world.db.sync(force=True)
@@ -236,7 +238,7 @@ async def test_a_new_link_ends_the_one_before(world: World) -> None:
     await world.db.sync(force=True)
     problem(await ben.get("/api/users/me"), 401)
     assert (await device_of(world, ben, NEW)).status_code == 200
-    problem(await ann.post(f"{USERS}/{2**62}/reset-link", {}), 409, "SUSPENDED")
+    problem(await ann.post(f"{USERS}/{2**62}/reset-link", {}), 404)
 
 
 async def test_signing_somebody_out_everywhere(world: World) -> None:

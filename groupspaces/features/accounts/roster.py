@@ -212,10 +212,10 @@ def changing(
 def renewing(user_id: int) -> Statement:
     """Return the statement after which no earlier link opens this account; it returns the new version and the address.
 
-    Refused for a suspended account (Conflict, `SUSPENDED`), since no link would open it, and for one there is not.
+    The account is an `existing` one. Refused while it is suspended (Conflict, `SUSPENDED`), since no link would open it.
     """
     refused = Conflict(
-        "This account is suspended or deleted: no link would open it. Restore it first.", code="SUSPENDED"
+        "This account is suspended: no link would open it. Restore it first.", code="SUSPENDED"
     )
     return Statement(_RENEW_SQL, (user_id,), refused=refused)
 
