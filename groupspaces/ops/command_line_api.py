@@ -13,7 +13,7 @@ import msgspec
 
 from groupspaces.db.batch import Batch
 from groupspaces.errors import Forbidden, NotFound
-from groupspaces.features.accounts import tokens
+from groupspaces.features.accounts import tokens, users
 from groupspaces.features.accounts.links import Links
 from groupspaces.features.accounts.tokens import Draft, NewToken
 from groupspaces.features.accounts.tokens_api import TokenDraft, TokenList, TokensQuery
@@ -83,8 +83,9 @@ async def post_sign_in_link(ctx: Context) -> SignInLink:
     returns=TokenList,
 )
 async def get_tokens_of(ctx: Context, query: TokensQuery) -> TokenList:
-    before_id = query.cursor or MAX_ID
-    found = await tokens.page(ctx.read, ctx.params["user_id"], before_id=before_id, limit=query.limit + 1)
+    user_id, before_id = ctx.params["user_id"], query.cursor or MAX_ID
+    await users.own(ctx.read, user_id)  # or there is nobody to have any
+    found = await tokens.page(ctx.read, user_id, before_id=before_id, limit=query.limit + 1)
     items = found[: query.limit]
     return TokenList(items, items[-1].id if len(found) > query.limit else None)
 

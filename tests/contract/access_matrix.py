@@ -27,7 +27,7 @@ import msgspec
 
 from groupspaces.app import operations
 from groupspaces.web.operations import Operation
-from tests.contract.cast import CALLERS, Cast, Scene
+from tests.features.cast import CALLERS, Cast, Scene
 from tests.features.stage import key_of
 from tests.features.world import problem, running
 

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from tests.contract.access_matrix import ALL, MATRICES, ByCaller, ByPlace, Matrix, acting
-from tests.contract.cast import Cast
+from tests.features.cast import Cast
 from tests.features.stage import BODIES
 
 # The places where another space's thing may be named, and why.

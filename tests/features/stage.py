@@ -1,21 +1,16 @@
-"""A stage to go through the table of operations: callers of every kind, a fresh space for each call.
+"""The table of operations as tests go through it, and a body for each that has one. Who makes the calls is in `cast.py`.
 
-Nothing is listed twice: operations come from the table the server is made of. One that is added without a
-sample body here fails the tests.
+Nothing is listed twice: operations come from the table the server is made of. One that is added without a sample body here fails
+the tests.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
-from uuid import uuid4
-
-import httpx2
 
 from groupspaces.app import operations
-from groupspaces.features.accounts import api as accounts
 from groupspaces.web.operations import Operation
-from tests.features.world import PASSWORD, Person, World
+from tests.features.world import PASSWORD
 
 OURS = tuple(
     operation
@@ -23,7 +18,6 @@ OURS = tuple(
     if operation.handler.__module__.startswith("groupspaces.features.")
 )
 OPERATORS = tuple(operation for operation in operations() if operation.access.name == "operator")
-CALLERS = ("anonymous", "outsider", "member", "admin", "owner")
 
 # The least that is accepted by each operation with a body.
 BODIES: dict[str, Any] = {
@@ -62,77 +56,3 @@ BODIES: dict[str, Any] = {
 
 def key_of(operation: Operation) -> str:
     return f"{operation.method} {operation.path}"
-
-
-@dataclass
-class Stage:
-    """Five callers and a space of its own for each act."""
-
-    world: World
-    people: dict[str, Person]
-
-    async def scene(self, *, author: str = "owner") -> dict[str, Any]:
-        """Return path parameters for a fresh space with its members, a message, an invite and a session."""
-        owner = self.people["owner"]
-        space = await owner.space()
-        for role in ("member", "admin"):
-            await self.world.change(
-                "INSERT INTO member (space_id, user_id, role, joined_at_ms) VALUES (?, ?, ?, 0)",
-                space["id"],
-                self.people[role].id,
-                role,
-            )
-        await self.world.change(
-            "INSERT INTO member (space_id, user_id, role, joined_at_ms) VALUES (?, ?, 'member', 0)",
-            space["id"],
-            self.people["target"].id,
-        )
-        message = await self.people[author].say(space["id"], "hello")
-        invite = (await owner.post(f"/api/spaces/{space['id']}/invites", {})).json()
-        return {
-            "space_id": space["id"],
-            "user_id": self.people["target"].id,
-            "message_id": message["id"],
-            "code": invite["code"],
-            "session_id": 2**62,
-            "passkey_id": 2**62,
-            "name": "made-up",
-            "token_id": 2**62,
-            "linked_id": 2**62,
-            "provider": "github",
-            "job_id": "retention",
-        }
-
-    async def browser_for(self, operation: Operation, caller: str) -> Person:
-        """Return a browser that is thrown away, so that signing up and out leave nothing behind."""
-        browser = await self.world.stranger()
-        if caller == "anonymous":
-            return browser
-        if operation in (
-            accounts.post_sign_out,
-            accounts.post_sign_up,
-        ):  # which end the session they come with
-            await self.sign_in(browser, self.people[caller])
-        else:
-            browser.client.cookies.update(self.people[caller].client.cookies)
-        return browser
-
-    async def sign_in(self, browser: Person, person: Person) -> int:
-        """Sign somebody in with another browser and return the session's id."""
-        answer = await browser.post("/api/auth/sign-in", {"email": person.email, "password": PASSWORD})
-        assert answer.status_code == 200
-        return int(answer.json()["session"]["id"])
-
-    async def call(self, operation: Operation, person: Person, scene: dict[str, Any]) -> httpx2.Response:
-        body = BODIES[key_of(operation)] if operation.body else None
-        if operation is accounts.post_sign_up:
-            body = body | {"email": f"{uuid4()}@example.org"}
-        return await person.client.request(operation.method, operation.path.format(**scene), json=body)
-
-
-async def staged(world: World) -> Stage:
-    """Sign up a person for every kind of caller but the anonymous one, and one who is acted upon.
-
-    The owner comes first and so is the operator.
-    """
-    return Stage(world, {name: await world.person(name.title()) for name in (*CALLERS[:0:-1], "target")})

@@ -1,4 +1,4 @@
-"""Everybody there is, and one of everything they could name: the cast for the access matrix.
+"""Everybody there is, and one of everything they could name: the cast for tests that go through the table of operations.
 
 A `Scene` is fresh for each call: people of every kind with their credentials, a space of theirs and one of somebody else's. It is
 written straight into the tables, as one batch, so that a thousand of them take seconds. What makes such rows in earnest is tested
@@ -85,15 +85,27 @@ class Scene:
         body: Mapping[str, Any] | None = None,
     ) -> httpx2.Response:
         """Make the call, with some parameters or fields other than the caller's own."""
-        path = operation.path.format(**(self.theirs | dict(params or {})))
-        given: dict[str, Any] = {"headers": self.headers}
+        given: dict[str, Any] = {}
         if operation.takes:
             given["files"] = {"file": ("picture.png", _PICTURE, "image/png")}
         elif operation.body is not None:
             given["json"] = self.body_of(operation) | dict(body or {})
         # A stream has no end; that it opens is all there is to know.
         method = "HEAD" if operation.media_type == _EVENTS else operation.method
-        return await self.client.request(method, path, **given)
+        return await self.request(method, self.path(operation, **(params or {})), **given)
+
+    def path(self, operation: Operation, **params: Any) -> str:
+        """Return the address of a call, with the caller's own ids where no others are given."""
+        return operation.path.format(**(self.theirs | params))
+
+    async def request(self, method: str, path: str, **options: Any) -> httpx2.Response:
+        """Call as the caller; `headers` come beside what says who that is."""
+        headers = self.headers | options.pop("headers", {})
+        return await self.client.request(method, path, headers=headers, **options)
+
+    async def get(self, path: str) -> httpx2.Response:
+        """GET an address as the caller."""
+        return await self.request("GET", path)
 
     def body_of(self, operation: Operation) -> dict[str, Any]:
         """Return a body with which this call succeeds, as far as one can be made up."""
@@ -129,6 +141,7 @@ class Cast:
     async def of(cls, world: World) -> Cast:
         """Get ready. Somebody signs up in earnest, once: their password is everybody's."""
         await world.person("First")
+        await world.db.catch_up()
         rows = await world.rows("SELECT password_hash FROM user LIMIT 1")
         return cls(world, str(rows[0][0]))
 
@@ -162,6 +175,7 @@ class Cast:
         await self._world.db.write(
             Batch([*rows.statements, record("test.changed", actor_id=None, audience="nobody")])
         )
+        await self._world.db.catch_up()
         common = {"job_id": _JOBS.get(caller, "audit_check"), "provider": "github", "name": _PICTURE_NAME}
         target = {"user_id": users["target"], "username": usernames["target"]}
         return Scene(
