@@ -7,6 +7,7 @@ time whether there is a hash to check or not.
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -29,8 +30,11 @@ _NOBODYS_HASH = (
 
 # What is among the first 10,000 guesses falls within hours also to whoever guesses as slowly as the limits allow.
 _LEAST_GUESSES = 10_000
-# zxcvbn takes up to 0.15 s for as many characters (measured 2026-11), and grows with their square.
-_WEIGHED_CHARS = 100
+# zxcvbn's work grows with the square of the characters and with the ways to read signs as letters ("4" as "a"), of which there are
+# thousands for 20 different signs: half a minute for 100 of them. So bounded, it takes up to 40 ms (measured 2026-11).
+# The client's meter weighs as many (static/features/accounts/strength.js).
+_WEIGHED_CHARS = 24
+_MOST_READINGS = 16
 
 _ADVICE = "Use three or four words that have nothing to do with each other, or with you."
 _COMMON = "This is one of the most common passwords."
@@ -77,7 +81,7 @@ class Passwords:
     async def refuse_weak(self, password: str, about: Sequence[str], *, field: str = "password") -> None:
         """Raise Invalid (`PASSWORD_WEAK`) for a password among the first that would be guessed.
 
-        `about` are words that whoever guesses would try for this person: name and address. Up to 0.15 s, in a thread.
+        `about` are words that whoever guesses would try for this person: name and address. Up to 0.1 s, in a thread.
         """
         async with self._weighing:
             reason = await asyncio.to_thread(_weakness, _spelled(password), about)
@@ -92,11 +96,29 @@ def _spelled(password: str) -> str:
 
 
 def _weakness(password: str, about: Sequence[str]) -> str | None:
-    """Say why a password would soon be guessed, None when it would not."""
-    from zxcvbn import zxcvbn  # its lists take 14 MB, and are needed when somebody chooses a password
+    """Say why a password would soon be guessed, None when it would not.
 
-    words = {word for text in about for word in (text, *text.split("@"), *re.split(r"[\W_]+", text)) if word}
-    weighed = zxcvbn(password[:_WEIGHED_CHARS], user_inputs=sorted(words), max_length=_WEIGHED_CHARS)
+    A long one is weak when it is known as a whole, or when both its ends are weak.
+    """
+    words = sorted(
+        {word for text in about for word in (text, *text.split("@"), *re.split(r"[\W_]+", text)) if word}
+    )
+    if password.lower() in map(str.lower, words):
+        return "What others know of you is easy to guess."
+    reason = _weakness_of_part(password[:_WEIGHED_CHARS], words)
+    if reason is None or len(password) <= _WEIGHED_CHARS:
+        return reason
+    return _weakness_of_part(password[-_WEIGHED_CHARS:], words)
+
+
+def _weakness_of_part(part: str, words: Sequence[str]) -> str | None:
+    from zxcvbn import zxcvbn  # its lists take 14 MB, and are needed when somebody chooses a password
+    from zxcvbn.matching import L33T_TABLE
+
+    readings = math.prod(sum(sign in part for sign in signs) or 1 for signs in L33T_TABLE.values())
+    if readings > _MOST_READINGS:
+        return None  # no list of passwords has one with so many different signs
+    weighed = zxcvbn(part, user_inputs=words)
     if weighed["guesses"] >= _LEAST_GUESSES:
         return None
     return _REASONS.get(weighed["feedback"]["warning"], "This password is easy to guess.")

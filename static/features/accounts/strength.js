@@ -1,7 +1,7 @@
 /** How soon a password would be guessed, by zxcvbn: 820 kB with its lists of words, fetched when it is first needed. */
 
 const URL_OF_ESTIMATOR = new URL("../../vendor/zxcvbn.js", import.meta.url).href;
-const LONGEST_ESTIMATED = 100; // beyond that it would take long, and says nothing new
+const LONGEST_ESTIMATED = 24; // as many as the server weighs: beyond that it would take long, and says nothing new
 
 const WORDS = ["Very easy to guess", "Easy to guess", "Could be stronger", "Good", "Strong"];
 
