@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 from datetime import datetime
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from groupspaces.errors import Unavailable
 from groupspaces.ops import audit, audit_export
@@ -19,6 +19,7 @@ from groupspaces.ops.audit_seals import AuditSeals, Verdict
 from groupspaces.times import rfc3339
 from groupspaces.web.context import Context
 from groupspaces.web.decoding import MAX_ID
+from groupspaces.web.downloads import Download
 from groupspaces.web.operations import OPERATOR, operation
 
 TAG = "operations"
@@ -90,12 +91,8 @@ async def get_audit(ctx: Context, query: AuditQuery) -> AuditList:
 async def get_audit_export(ctx: Context, query: ExportQuery) -> Response:
     """Stream what fits the filter, in pages: CSV, or a JSON object a line."""
     found = audit.pages(ctx.services.db, query.wanted(), before_id=MAX_ID)
-    first: list[Entry] = await anext(
-        found, []
-    )  # what is wrong with the first page is still answered as a problem
     name = f"audit-{rfc3339(ctx.now_ms)[:10]}.{query.format}"
-    headers = {"content-disposition": f'attachment; filename="{name}"', "cache-control": "no-store"}
-    return StreamingResponse(_file(query.format, first, found), media_type=_FILE, headers=headers)
+    return await Download.of(name, _FILE, _file(query.format, found))
 
 
 @operation(
@@ -113,12 +110,11 @@ async def get_audit_verify(ctx: Context) -> Verdict:
     return await ctx.part(AuditSeals).verify()
 
 
-async def _file(
-    form: Format, first: list[Entry], following: AsyncIterator[list[Entry]]
-) -> AsyncIterator[bytes]:
+async def _file(form: Format, pages: AsyncIterator[list[Entry]]) -> AsyncGenerator[bytes]:
     lines = audit_export.body(form)
+    first: list[Entry] = await anext(pages, [])
     yield audit_export.head(form) + lines(first)
-    async for entries in following:
+    async for entries in pages:
         yield lines(entries)
 
 
