@@ -17,6 +17,8 @@ _LOCAL_MAX_BYTES = 64  # RFC 5321, 4.5.3.1.1
 # RFC 5322's dot-atom, which RFC 6531 opens to letters beyond ASCII. Quoted local parts exist on paper only.
 _ATOM = r"[a-z0-9!#$%&'*+/=?^_`{|}~\u00a1-\U0010ffff-]+"
 _LOCAL = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
+# RFC 2047's way to spell anything at all, line ends too, in a header: whoever reads ours decodes it.
+_ENCODED_WORD = "=?"
 _DOMAIN = re.compile(
     r"(?=.{1,253}$)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*"
 )
@@ -28,7 +30,7 @@ def canonical(address: str) -> str:
     Raises ValueError for what is no address; its text does not repeat it.
     """
     local, at, domain = _one_case(address.strip()).rpartition("@")
-    if not at or not _LOCAL.fullmatch(local) or not all(map(_is_visible, local)):
+    if not at or not _LOCAL.fullmatch(local) or _ENCODED_WORD in local or not all(map(_is_visible, local)):
         raise ValueError("no e-mail address")
     domain = domain.removesuffix(".")
     if not domain.isascii():

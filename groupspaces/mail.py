@@ -89,7 +89,17 @@ class Mailer:
         if len(self._waiting) >= _MAX_WAITING:
             log(_log, logging.ERROR, "mail dropped: too much is waiting", kind=letter.kind)
             return False
-        message = message_of(letter, self._sender)
+        try:
+            message = message_of(letter, self._sender)
+        except ValueError:
+            log(
+                _log,
+                logging.ERROR,
+                "mail refused",
+                kind=letter.kind,
+                reason="the address is none to write to",
+            )
+            return False
         task = asyncio.create_task(self._deliver(letter, message), name=f"mail {letter.kind}")
         self._waiting.add(task)
         task.add_done_callback(self._waiting.discard)
@@ -177,7 +187,10 @@ class Mailer:
 
 
 def message_of(letter: Letter, sender: str) -> EmailMessage:
-    """Return the message, with everything that makes it this one. Raises ValueError for an address that is none."""
+    """Return the message, with everything that makes it this one.
+
+    Raises ValueError for an address of which a header would make anything else.
+    """
     name, address = parseaddr(sender)
     username, _, domain = letter.to.rpartition("@")
     message = EmailMessage(policy=_POLICY)
@@ -189,7 +202,20 @@ def message_of(letter: Letter, sender: str) -> EmailMessage:
     # No vacation message answers a letter that nobody has written (RFC 3834).
     message["Auto-Submitted"] = "auto-generated"
     message.set_content(letter.text)
+    _refuse_other_headers(message, letter.to)
     return message
+
+
+def _refuse_other_headers(message: EmailMessage, to: str) -> None:
+    """Raise ValueError where the bytes that would be sent hold other headers than ours, or another recipient.
+
+    The library parses what it is given once more, and decodes what it finds in it.
+    """
+    written = message.as_bytes(policy=_POLICY.clone(utf8=True)).decode()
+    headers = written.partition("\r\n\r\n")[0].replace("\r\n ", " ").split("\r\n")
+    names = [line.partition(":")[0] for line in headers]
+    if names != list(message.keys()) or headers[names.index("To")].removeprefix("To:").strip() != to:
+        raise ValueError("not what a header can hold")
 
 
 def _refusal(error: object) -> _Refused | _Later:

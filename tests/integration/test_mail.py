@@ -198,11 +198,37 @@ def test_no_header_can_be_smuggled_in(forged: dict[str, str]) -> None:
         message_of(msgspec.structs.replace(LETTER, **forged), "spaces@example.org").as_bytes()
 
 
-def test_strange_addresses_stay_one_recipient() -> None:
-    for to in ("a,b@example.org", '"quoted"@example.org', "<x>@example.org"):
-        message = message_of(msgspec.structs.replace(LETTER, to=to), "spaces@example.org")
-        [address] = message["To"].addresses
-        assert address.domain == "example.org"
+@pytest.mark.parametrize(
+    "to", ["=?utf-8?q?a=0d=0abcc=3a_x=40y?=@example.org", "a=?utf-8?b?YQ==?=@example.org"]
+)
+async def test_what_a_header_would_decode_is_not_sent(
+    start_mailbox: StartMailbox, caplog: pytest.LogCaptureFixture, to: str
+) -> None:
+    mailbox = start_mailbox()
+    mailer = Mailer(mail_settings(mailbox.port), "spaces@example.org")
+    assert mailer.send(msgspec.structs.replace(LETTER, to=to)) is False
+    assert mailer.send(LETTER)
+    assert (await mailbox.letter(LETTER.to))["Bcc"] is None
+    await mailer.close()
+    assert len(mailbox.messages) == 1
+    assert "mail refused" in [message for message, _ in outcomes(caplog)]
+
+
+@pytest.mark.parametrize(
+    "to", ["a,b@example.org", '"quoted"@example.org', "<x>@example.org", "ann@example.org, eve"]
+)
+def test_what_is_not_written_as_it_is_given_is_no_recipient(to: str) -> None:
+    with pytest.raises(ValueError, match="header"):
+        message_of(msgspec.structs.replace(LETTER, to=to), "spaces@example.org")
+
+
+@pytest.mark.parametrize(
+    "to",
+    ["änne@xn--bcher-kva.example", "a" * 64 + "@" + ".".join(["d" * 60] * 3), "a!#$%&'*+/=?^b@localhost"],
+)
+def test_every_address_is_written_as_it_is_given(to: str) -> None:
+    message = message_of(msgspec.structs.replace(LETTER, to=to), "spaces@example.org")
+    assert [address.addr_spec for address in message["To"].addresses] == [to]
 
 
 @pytest.mark.parametrize(
