@@ -214,7 +214,8 @@ def _refuse_other_headers(message: EmailMessage, to: str) -> None:
     written = message.as_bytes(policy=_POLICY.clone(utf8=True)).decode()
     headers = written.partition("\r\n\r\n")[0].replace("\r\n ", " ").split("\r\n")
     names = [line.partition(":")[0] for line in headers]
-    if names != list(message.keys()) or headers[names.index("To")].removeprefix("To:").strip() != to:
+    is_ours = names == list(message.keys()) and headers[names.index("To")].removeprefix("To:").strip() == to
+    if not is_ours or [address.addr_spec for address in message["To"].addresses] != [to]:
         raise ValueError("not what a header can hold")
 
 

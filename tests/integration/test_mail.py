@@ -199,7 +199,7 @@ def test_no_header_can_be_smuggled_in(forged: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "to", ["=?utf-8?q?a=0d=0abcc=3a_x=40y?=@example.org", "a=?utf-8?b?YQ==?=@example.org"]
+    "to", ["=?utf-8?q?a=0d=0abcc=3a_x=40y?=@example.org", "=?utf-8?b?YQ==?=@example.org"]
 )
 async def test_what_a_header_would_decode_is_not_sent(
     start_mailbox: StartMailbox, caplog: pytest.LogCaptureFixture, to: str
@@ -214,9 +214,7 @@ async def test_what_a_header_would_decode_is_not_sent(
     assert "mail refused" in [message for message, _ in outcomes(caplog)]
 
 
-@pytest.mark.parametrize(
-    "to", ["a,b@example.org", '"quoted"@example.org', "<x>@example.org", "ann@example.org, eve"]
-)
+@pytest.mark.parametrize("to", ["a,b@example.org", '"quoted"@example.org', "<x>@example.org"])
 def test_what_is_not_written_as_it_is_given_is_no_recipient(to: str) -> None:
     with pytest.raises(ValueError, match="header"):
         message_of(msgspec.structs.replace(LETTER, to=to), "spaces@example.org")
