@@ -61,11 +61,12 @@ class Authenticator:
         else:
             return None
         principal = known.get(value)
-        if principal is None:
-            principal = await verify(value, needed)
-        elif principal.expires_at_ms <= self._clock.now_ms():
+        if principal is not None and principal.expires_at_ms <= self._clock.now_ms():
+            # One that is used ends later than it did when it was remembered.
             del known[value]
             principal = None
+        if principal is None:
+            principal = await verify(value, needed)
         if principal is not None:
             self._activity.seen(self._clock.monotonic_s())
             self._note_use(principal)

@@ -202,6 +202,7 @@ class _Handling:
             await operation.access.check(ctx)  # on a state that is fresh already
         else:
             await self._admit(call, ctx)
+        bookmark = 0
         elsewhere = forwarding.target(scope) if forwarding is not None else None
         if forwarding is not None and elsewhere is not None:
             del answer_headers[counted:]  # it is not our state that answers
@@ -217,9 +218,10 @@ class _Handling:
             result = await self._attempted(call, ctx, answer_headers, arguments, body)
             if call.is_read and operation.reads_data and (seen := self._db.seen_seq()) > status.seq:
                 # More may have been shown than GS-Feed-Seq says: who carries this is shown no less elsewhere.
-                answer_headers.append((b"gs-bookmark", b"%d" % seen))
-        if ctx.written_seq:
-            answer_headers.append((b"gs-bookmark", b"%d" % ctx.written_seq))
+                bookmark = seen
+        bookmark = max(bookmark, ctx.written_seq)
+        if bookmark:
+            answer_headers.append((b"gs-bookmark", b"%d" % bookmark))
         if principal is not None and principal.grant is None:
             self._renew_cookie(headers, answer_headers)
         if ctx.headers_out:

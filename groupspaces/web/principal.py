@@ -27,7 +27,7 @@ class Principal(msgspec.Struct, frozen=True):
 
     `credential_id` is that row's id, `grant` is None for a session, which may do all that its holder may.
     `expires_at_ms` is when the credential ends (a session that is not used ends before). `confirmed_at_ms` is when the
-    person last proved at this session that it is them; 0 for a token. `seq` is the feed position that holds the session;
+    person last proved at this session that it is them; 0 for a token. `token_hash` is what is stored of its secret. `seq` is the feed position that holds the session;
     the session cookie knows it, so whoever builds a `Principal` from rows leaves it 0.
     """
 
@@ -41,6 +41,7 @@ class Principal(msgspec.Struct, frozen=True):
     confirmed_at_ms: int
     grant: Grant | None = None
     seq: int = 0
+    token_hash: bytes = b""
 
     @property
     def credential(self) -> Credential:

@@ -2,7 +2,7 @@
 
 `Windows` is for a process alone, `SharedWindows` for workers that share a host. The `limits` package's own memory storage walks
 every key it knows while it expires them (1.6 ms at 10,000 addresses, measured 2026-11), so that a crowd of addresses would hold up
-the event loop. This one keeps the windows of a kind, which is how their keys begin, in the order in which they end, and drops a bounded
+the event loop. This one keeps the windows of a kind and length (a key begins with its kind), in the order in which they end, and drops a bounded
 number when it is full: who guesses is not forgotten because a crowd asks for something else. Never decides what is too many.
 """
 
@@ -21,7 +21,7 @@ _DROPPED_AT_ONCE = 1000
 class Hit(NamedTuple):
     """What is to be counted. An `amount` of 0 only looks, a negative one takes hits back; a window never goes below none.
 
-    `key` may begin with a kind and a slash; all of a kind have the same `window_s`. With `renews` each hit makes the window last that long again.
+    `key` may begin with a kind and a slash; `window_s` is always the same for a key. With `renews` each hit makes the window last that long again.
     """
 
     key: str
@@ -50,13 +50,13 @@ class Windows:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._by_kind: dict[str, dict[str, _Window]] = {}
+        self._by_kind: dict[tuple[str, int], dict[str, _Window]] = {}
 
     def count(self, hit: Hit) -> Count:
         """Count a hit and return what its window holds now."""
         now_s = self._clock.monotonic_s()
         kind, slash, _ = hit.key.partition("/")
-        windows = self._by_kind.setdefault(kind if slash else "", {})
+        windows = self._by_kind.setdefault((kind if slash else "", hit.window_s), {})
         window = windows.get(hit.key)
         if window is not None and window.ends_s <= now_s:
             window = None

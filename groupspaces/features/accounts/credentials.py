@@ -25,19 +25,22 @@ _SPACE = "space:"
 _USER = "user.id, user.name, user.username, user.is_operator, user.email_verified_at_ms IS NOT NULL"
 
 _SESSION_SQL = f"""
-SELECT {_USER}, session.id, min(session.expires_at_ms, session.seen_at_ms + ?1), session.confirmed_at_ms, NULL
+SELECT {_USER}, session.id, min(session.expires_at_ms, session.seen_at_ms + ?1), session.confirmed_at_ms,
+  session.token_hash, NULL
 FROM session JOIN user ON user.id = session.user_id
 WHERE session.{{key}} = ?2 AND session.expires_at_ms > ?3 AND session.seen_at_ms + ?1 > ?3 AND user.suspended_at_ms IS NULL"""
 
 _TOKEN_SQL = f"""
-SELECT {_USER}, api_token.id, coalesce(api_token.expires_at_ms, ?1), 0, api_token.scopes
+SELECT {_USER}, api_token.id, coalesce(api_token.expires_at_ms, ?1), 0, api_token.token_hash,
+  api_token.scopes
 FROM api_token JOIN user ON user.id = api_token.user_id
 WHERE api_token.{{key}} = ?2 AND coalesce(api_token.expires_at_ms, ?1) > ?3 AND user.suspended_at_ms IS NULL"""
 
-# How long a session stands that nobody uses is not asked here: the one that writes is being used.
+# How long a session stands that nobody uses is not asked here: the one that writes is being used. Its secret is: a cookie from before
+# a change of password names the same session.
 _SESSION_STANDS_SQL = f"""
 SELECT 1 FROM session JOIN user ON user.id = session.user_id
-WHERE session.id = ? AND session.expires_at_ms > {NOW_MS} AND user.suspended_at_ms IS NULL"""
+WHERE session.id = ? AND session.token_hash = ? AND session.expires_at_ms > {NOW_MS} AND user.suspended_at_ms IS NULL"""
 _CONFIRMED_SQL = f"SELECT 1 FROM session WHERE id = ? AND confirmed_at_ms > {NOW_MS} - ?"
 _TOKEN_STANDS_SQL = f"""
 SELECT 1 FROM api_token JOIN user ON user.id = api_token.user_id
@@ -74,7 +77,11 @@ class StoredCredentials:
         if principal.session_id is None:
             refused = Unauthenticated("This API token has ended. Make another in the settings.")
             return [Statement(_TOKEN_STANDS_SQL, (principal.credential_id,), refused=refused)]
-        stands = [Statement(_SESSION_STANDS_SQL, (principal.session_id,), refused=session_ended())]
+        stands = [
+            Statement(
+                _SESSION_STANDS_SQL, (principal.session_id, principal.token_hash), refused=session_ended()
+            )
+        ]
         if confirmed:
             unconfirmed = Forbidden(
                 "Confirm first that it is you: give your password again.", code="CONFIRM_REQUIRED"
@@ -96,6 +103,7 @@ class StoredCredentials:
             credential_id,
             expires_at_ms,
             confirmed_at_ms,
+            token_hash,
             scopes,
         ) = row
         return Principal(
@@ -108,6 +116,7 @@ class StoredCredentials:
             expires_at_ms,
             confirmed_at_ms,
             None if scopes is None else grant_of(msgspec.json.decode(scopes, type=list[str])),
+            token_hash=token_hash,
         )
 
 

@@ -78,9 +78,10 @@ tabs.onmessage = loadSession;
 
 session.subscribe(({ user }) => speakFor(user?.id ?? null));
 
-onUnauthenticated(({ code }) => {
-  if (code === "OTHER_SESSION") loadSession(); // in another tab: this one follows
-  else if (session.get().status === "in") session.set({ status: "out", user: null });
+// Another tab may have signed in as somebody else, or confirmed who it is, which changes the cookie under a request that was on its way:
+// the server is asked once more before anybody is sent to the door.
+onUnauthenticated(() => {
+  if (session.get().status === "in") loadSession();
 });
 
 // The invite that somebody chose to join by signing in. Kept here and not in the address: a link must not join anybody.
