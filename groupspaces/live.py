@@ -182,7 +182,8 @@ class Hub:
                 self._begin_another_history()
             elif noun in ("member", "space"):
                 self._forget_members(change.space_id)
-            elif change.kind in ("session.ended", "token.ended"):
+            elif change.kind in ("session.ended", "session.confirmed", "token.ended"):
+                # Confirmed: it goes on by another token, which only its holder has to open another stream with.
                 self._end_credential((noun, change.subject_id))
             elif change.kind in ("user.signed_out", "user.suspended"):
                 self._end_person(change)

@@ -12,7 +12,8 @@ const LONGEST_RETRY_MS = 15_000;
 
 /**
  * Keep a stream open until `close()`. `onEvent({id, type, data})` gets each event in order; `onState` gets "open" or
- * "lost" (only after a retry failed, so that a planned reconnect does not flicker); `onRefused` a 401.
+ * "lost" (only after a retry failed, so that a planned reconnect does not flicker); `onRefused` a 401, which is tried again
+ * until `close()`: the session may go on under another cookie that is still on its way.
  */
 export function keepStream({ afterSeq, onEvent, onState, onRefused }) {
   let position = afterSeq;
@@ -26,6 +27,7 @@ export function keepStream({ afterSeq, onEvent, onState, onRefused }) {
     retryTimer = 0;
     connection = new AbortController();
     const own = connection;
+    let isRefused = false;
     try {
       const givenUp = setTimeout(() => own.abort(), OPENING_MS);
       const reader = await openEvents(position, own.signal).finally(() => clearTimeout(givenUp));
@@ -37,11 +39,12 @@ export function keepStream({ afterSeq, onEvent, onState, onRefused }) {
       });
     } catch (error) {
       if (closed || own !== connection) return;
-      if (error.status === 401) return onRefused();
       failures += 1;
+      isRefused = error.status === 401;
+      if (isRefused) await onRefused();
     }
     if (closed || own !== connection) return;
-    if (failures > 0 || !navigator.onLine) onState("lost");
+    if ((failures > 0 && !isRefused) || !navigator.onLine) onState("lost");
     retryTimer = setTimeout(connect, retryDelay(failures));
   }
 

@@ -106,6 +106,27 @@ async def test_a_changed_password_ends_all_other_sessions_and_keeps_this_one(wor
     assert data == f'{{"kept_session_id":{session_id}}}'
 
 
+@pytest.mark.parametrize("way", ["change", "confirm"])
+async def test_a_stream_by_the_old_cookie_ends_when_the_session_goes_on_by_another(
+    world: World, way: str
+) -> None:
+    ann, ben = await world.person("Ann"), await world.person("Ben")
+    await world.db.catch_up()
+    hub = world.app._hub
+    mine = (await ann.get("/api/auth/session")).json()["session"]["id"]
+    theirs = (await ben.get("/api/auth/session")).json()["session"]["id"]
+    copied = hub.subscribe(ann.id, ("session", mine), expires_at_ms=2**62)
+    other = hub.subscribe(ben.id, ("session", theirs), expires_at_ms=2**62)
+    if way == "change":
+        answer = await ann.put("/api/auth/password", {"current": PASSWORD, "new": NEW})
+    else:
+        answer = await ann.post("/api/auth/confirm", {"password": PASSWORD})
+    assert answer.is_success, answer.text
+    await world.db.catch_up()
+    await wait_until(lambda: copied.closed == "revoked")
+    assert other.closed is None
+
+
 async def test_nobody_changes_a_password_they_do_not_know(world: World) -> None:
     ann = await world.person("Ann")
     for wrong in ("not it", "", PASSWORD.upper()):

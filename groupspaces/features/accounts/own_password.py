@@ -121,6 +121,7 @@ async def change(
                 _setting(password_hash, holder.known, email="", refused=refused),
                 sessions.ending_others(holder.id, session_id),
                 sessions.rotating(session_id, token, renewed, refused=refused),
+                sessions.went_on(session_id, holder.id),
                 sessions.signed_out(holder.id, session_id),
                 origin.audit("password.changed", f"user:{holder.id}"),
             ]

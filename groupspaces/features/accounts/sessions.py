@@ -195,7 +195,7 @@ async def confirm(
         Batch(
             [
                 rotating(session_id, token, known, refused=refused),
-                record("session.confirmed", actor_id=known.user_id, audience=NOBODY, subject_id=session_id),
+                went_on(session_id, known.user_id),
             ]
         )
     )
@@ -206,6 +206,11 @@ def rotating(session_id: int, token: str, known: Known, *, refused: AppError | N
     """Return the statement that gives a session another token and confirms it; see `rotated_of`."""
     params = (hash_token(token), session_id, known.user_id, known.credentials_version)
     return Statement(_ROTATE_SQL, params, refused=refused)
+
+
+def went_on(session_id: int, user_id: int) -> Statement:
+    """Return the change that tells of `rotating`: whatever still goes by the old token ends, open event streams too."""
+    return record("session.confirmed", actor_id=user_id, audience=NOBODY, subject_id=session_id)
 
 
 def rotated_of(row: tuple[Any, ...], token: str, *, confirmed_ms: int) -> Rotated:
