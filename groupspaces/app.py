@@ -20,6 +20,7 @@ from groupspaces.db.folder import DataFolder, FolderError
 from groupspaces.db.local_store import LocalStore
 from groupspaces.db.peers import PeerClient
 from groupspaces.db.status import Round
+from groupspaces.deployment_secrets import with_secrets
 from groupspaces.features.accounts import api as accounts
 from groupspaces.features.accounts import events as account_events
 from groupspaces.features.accounts import (
@@ -91,7 +92,7 @@ from groupspaces.ops.sync_pace import SyncPace
 from groupspaces.ops.tally import WorkerReport
 from groupspaces.ops.tuning import Tuning
 from groupspaces.ops.watch import Watch
-from groupspaces.settings import Settings, with_secrets
+from groupspaces.settings import Settings
 from groupspaces.signing import Signer
 from groupspaces.web import openapi, stream
 from groupspaces.web.activity import Activity

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from groupspaces.cli_call import Operator, add_json, print_facts, print_json
-from groupspaces.settings import PREVIOUS_FILE, SECRET_FILE, Settings, load, rotate_secret
+from groupspaces.deployment_secrets import PREVIOUS_FILE, SECRET_FILE, rotate_secret
+from groupspaces.settings import Settings, load
 
 _PATH = "/api/ops/secret"
 _HOW = """Standalone, with a secret of its own:

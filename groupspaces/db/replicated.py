@@ -15,14 +15,15 @@ from pathlib import Path
 import apsw
 
 from groupspaces.clock import Clock
+from groupspaces.deployment_secrets import fingerprints
 from groupspaces.errors import PrimaryRefused, SettingsError, Unavailable
 from groupspaces.host.crew import Crew
 from groupspaces.logging_context import log
-from groupspaces.settings import Settings, secret_fingerprint
+from groupspaces.settings import Settings
 
-from . import migrate
-from .batch import Batch, Row, Statement, Value, Written
-from .changes import HEAD_SQL, NOBODY, record_if_changed
+from . import common_secret, migrate
+from .batch import Batch, Row, Value, Written
+from .changes import HEAD_SQL
 from .folder import DataFolder
 from .follower import Follower, Head
 from .generations import Generations
@@ -39,11 +40,6 @@ _log = logging.getLogger("groupspaces.db")
 _LOOK_AGAIN_S = 2.0
 # How often, and how many times, a leader looks whether all workers read a new generation.
 _SWITCH_LOOK_S, _SWITCH_LOOKS = 0.02, 100
-
-_FINGERPRINT = "secret_fingerprint"
-_FINGERPRINT_SQL = "SELECT value FROM deployment WHERE name = ?"
-_MOVE_FINGERPRINT_SQL = "UPDATE deployment SET value = ? WHERE name = ? AND value = ?"
-_KEEP_FINGERPRINT_SQL = "INSERT INTO deployment (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING"
 
 
 class Replicated:
@@ -267,7 +263,7 @@ class Replicated:
         if status.pending:
             await self._migrate_or_refuse(status)
         self._schema_version = (await migrate.status(self._remote)).version
-        await self._agree_on_secret()
+        await common_secret.agree(self._remote, fingerprints(self._settings))
         self._prepared = True
         self._publish()
 
@@ -280,26 +276,6 @@ class Replicated:
             )
         for migration in await migrate.up(self._remote):
             log(_log, logging.INFO, "migration applied", migration=migration.label)
-
-    async def _agree_on_secret(self) -> None:
-        """Leave the fingerprint of our newest secret when there is none or one of our previous ones'; refuse to start with another's.
-
-        So a secret is replaced in three restarts of a fleet, in any order within each: known to all as a previous one, then
-        newest, with the old as a previous one, then alone. Who missed the first is refused in the second, not let loose with
-        a secret that the others have no more.
-        """
-        ours = _fingerprints(self._settings)
-        rows = await self._remote.read(_FINGERPRINT_SQL, (_FINGERPRINT,))
-        if not rows or (rows[0][0] in ours and rows[0][0] != ours[0]):
-            statements = [
-                Statement(_KEEP_FINGERPRINT_SQL, (_FINGERPRINT, ours[0]))
-                if not rows
-                else Statement(_MOVE_FINGERPRINT_SQL, (ours[0], _FINGERPRINT, rows[0][0])),
-                record_if_changed("deployment.changed", actor_id=None, audience=NOBODY),
-            ]
-            await self._remote.write(Batch(statements))
-            rows = await self._remote.read(_FINGERPRINT_SQL, (_FINGERPRINT,))
-        _compare_fingerprints(rows, ours)
 
     def _our_head(self) -> tuple[int, str] | None:
         return (self._follower.seq, self._follower.token) if self._follower.seq else None
@@ -342,7 +318,7 @@ class Replicated:
 
     async def _check_generation(self, path: Path) -> None:
         """Refuse a file that readers must not see. Runs off the loop: it reads the whole file."""
-        await asyncio.to_thread(_check_file, path, _fingerprints(self._settings))
+        await asyncio.to_thread(_check_file, path, fingerprints(self._settings))
 
     async def _serve_generation(self, path: Path) -> None:
         """Point readers at a file: a new generation that passed its checks, or at start the one that was there."""
@@ -383,18 +359,13 @@ class Replicated:
         if status.pending:
             raise GenerationRefused(f"it has schema {status.version}, older than this version's")
         self._schema_version = status.version
-        rows = await asyncio.to_thread(read_once, path, _FINGERPRINT_SQL, (_FINGERPRINT,))
+        rows = await asyncio.to_thread(read_once, path, common_secret.SQL)
         try:
-            _compare_fingerprints(rows, _fingerprints(self._settings))
+            common_secret.compare(rows, fingerprints(self._settings))
         except SettingsError as error:
             if not self._prepared:
                 raise
             raise GenerationRefused("it is older than the secret of this deployment") from error
-
-
-def _fingerprints(settings: Settings) -> list[str]:
-    """Return those of all our secrets, the newest first."""
-    return [secret_fingerprint(secret) for secret in (settings.auth.secret, *settings.auth.previous_secrets)]
 
 
 def _check_file(path: Path, ours: Sequence[str]) -> None:
@@ -403,18 +374,9 @@ def _check_file(path: Path, ours: Sequence[str]) -> None:
         raise GenerationRefused(f"quick_check: {found}")
     try:
         migrate.status_of(read_once(path, migrate.ledger_sql()[1]))
-        rows = read_once(path, _FINGERPRINT_SQL, (_FINGERPRINT,))
+        rows = read_once(path, common_secret.SQL)
         if not read_once(path, HEAD_SQL):
             raise GenerationRefused("its change feed is empty")
-        _compare_fingerprints(rows, ours)
+        common_secret.compare(rows, ours)
     except (apsw.Error, SettingsError) as error:
         raise GenerationRefused(str(error)) from error
-
-
-def _compare_fingerprints(rows: Sequence[Row], ours: Sequence[str]) -> None:
-    if rows and rows[0][0] not in ours:
-        raise SettingsError(
-            "AUTH_SECRET differs from the one this deployment uses. Every instance must have the same secret: copy it from "
-            "another instance. (Sessions and links made by one instance must hold on all.) While it is being replaced, each instance "
-            "needs the other one in AUTH_SECRET_PREVIOUS first."
-        )

@@ -9,18 +9,18 @@ from typing import Literal
 
 import msgspec
 
+from groupspaces.db import common_secret
+from groupspaces.deployment_secrets import fingerprints
 from groupspaces.features.accounts import resealing
 from groupspaces.features.accounts.resealing import Sealed
 from groupspaces.keys import KeyRing
 from groupspaces.ops.audit_seals import AuditSeals
-from groupspaces.settings import secret_fingerprint
 from groupspaces.web.context import Context
 from groupspaces.web.operations import OPERATOR, operation
 
 TAG = "operations"
 
 _FINGERPRINT_CHARS = 8
-_DEPLOYMENT_SQL = "SELECT value FROM deployment WHERE name = 'secret_fingerprint'"
 
 
 class SecretStatus(msgspec.Struct, frozen=True):
@@ -50,8 +50,8 @@ class SecretStatus(msgspec.Struct, frozen=True):
 async def get_secret(ctx: Context) -> SecretStatus:
     """Answer from the local file."""
     auth = ctx.services.settings.auth
-    ours = [secret_fingerprint(secret) for secret in (auth.secret, *auth.previous_secrets)]
-    row = await ctx.read_one(_DEPLOYMENT_SQL)
+    ours = fingerprints(ctx.services.settings)
+    row = await ctx.read_one(common_secret.SQL)
     deployment = None if row is None else str(row[0])
     totp = await resealing.count(ctx.read, ctx.part(KeyRing))
     audit = await ctx.part(AuditSeals).signed_with()

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from groupspaces import secret_file
+from groupspaces.deployment_secrets import ensure_secret, rotate_secret, with_secrets
 from groupspaces.errors import SettingsError
 from groupspaces.keys import KeyRing
-from groupspaces.settings import ensure_secret, load, rotate_secret, with_secrets
+from groupspaces.settings import load
 from groupspaces.signing import Signer
 from groupspaces.web.cookies import SESSION_COOKIE, SessionCookies
 

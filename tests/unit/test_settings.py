@@ -11,16 +11,15 @@ import msgspec
 import pytest
 
 from groupspaces import secret_file, settings_sources
+from groupspaces.deployment_secrets import ensure_secret, secret_fingerprint
 from groupspaces.errors import SettingsError
 from groupspaces.settings import (
     EXIT_SETTINGS,
     Settings,
     config_check,
     config_show,
-    ensure_secret,
     known_settings,
     load,
-    secret_fingerprint,
     unused,
 )
 from groupspaces.settings_checks import allowed_values
@@ -435,7 +434,7 @@ def test_a_standalone_instance_makes_its_secret_once(tmp_path: Path) -> None:
 
 def test_processes_that_start_together_get_the_same_secret(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib; from groupspaces.settings import Settings, ensure_secret; sys.stdin.readline();"
+        "import sys, pathlib; from groupspaces.settings import Settings; from groupspaces.deployment_secrets import ensure_secret; sys.stdin.readline();"
         f"print(ensure_secret(Settings(), pathlib.Path({str(tmp_path)!r})))"
     )
     root = CONFIG.parent
