@@ -57,6 +57,12 @@ _DIGESTS_SQL = """
 SELECT name, sha3_query('SELECT * FROM "' || name || '"') FROM sqlite_schema
 WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name NOT LIKE 'libsql_%' AND name NOT IN ('instance', 'lease')
 ORDER BY name"""
+_PASSKEY_SQL = """
+INSERT INTO passkey (user_id, credential_id, public_key, sign_count, name, created_at_ms)
+VALUES (?, randomblob(16), x'', 0, 'Key', 0) RETURNING id"""
+_LINKED_SQL = """
+INSERT INTO linked_account (user_id, provider, subject, created_at_ms)
+VALUES (?, 'oidc', hex(randomblob(8)), 0) RETURNING id"""
 _TOLD_SQL = """
 INSERT INTO change (token, at_ms, actor_id, space_id, audience, kind, subject_id, data)
 VALUES (hex(randomblob(8)), unixepoch() * 1000, NULL, NULL, 'nobody', ?, ?, '{}')"""
@@ -159,7 +165,7 @@ class Edge:
         """Make everything that this call needs, at `a`; the actor has a session of their own unless one is given."""
         name = acting(operation)
         actor = actor or await self.actor(name)
-        founder, target = self._people["founder"], self._people["target"]
+        founder, target = self._people["founder"], await self._target(operation)
         space_id = await founder.space(visibility="public")
         await self._joins(target, space_id)
         author = founder
@@ -179,8 +185,40 @@ class Edge:
                 "code": await founder.invite(space_id),
                 "session_id": (actor if name == "newcomer" else await self.actor(name)).session_id,
                 "job_id": "watch",
-            },
+            }
+            | await self._belongings(operation, actor, target),
         )
+
+    async def _target(self, operation: Operation) -> Participant:
+        """Return who is acted upon: somebody new where they may be gone afterwards."""
+        if not operation.path.startswith("/api/ops/users/"):
+            return self._people["target"]
+        self._visitors.append(await Participant(self.a.url).sign_up())
+        return self._visitors[-1]
+
+    async def _belongings(self, operation: Operation, actor: Actor, target: Participant) -> dict[str, Any]:
+        """Make what the path names of one person alone."""
+        names = set(operation.parameter_names)
+        made: dict[str, Any] = {}
+        if operation.path.endswith("{user_id}/delete"):
+            made["username"] = expect(await target.get("/api/users/me"), 200)["username"]
+        if "token_id" in names:
+            body = {"name": "Robot", "scopes": ["read"]}
+            made["token_id"] = expect(await actor.here.post("/api/tokens", body), 201)["id"]
+        if "passkey_id" in names:
+            made["passkey_id"] = self._insert(_PASSKEY_SQL, actor.here.id)
+        if "linked_id" in names:
+            made["linked_id"] = self._insert(_LINKED_SQL, actor.here.id)
+        if "name" in names:
+            self.decree("UPDATE user SET avatar = 'picture' WHERE id = ?", target.id)
+            self.decree("INSERT OR REPLACE INTO avatar VALUES (?, 'image/webp', x'00')", target.id)
+            made["name"] = "picture"
+        return made
+
+    def _insert(self, sql: str, user_id: int) -> int:
+        made_id = int(str(self.primary.execute(sql, [user_id])[0][0]))
+        self.primary.execute(_TOLD_SQL, ["user.decreed", user_id])
+        return made_id
 
     async def call(
         self, operation: Operation, scene: Scene, person: Participant | None = None, query: str = ""
@@ -280,6 +318,8 @@ def _body(operation: Operation, scene: Scene) -> Any:
         "POST /api/auth/sign-up": {"email": next(_addresses), "invite": scene.params["code"]},
         "POST /api/auth/sign-in": {"email": scene.actor.here.email},
         "PUT /api/spaces/{space_id}/read": {"message_id": scene.params["message_id"]},
+        "POST /api/ops/users": {"email": next(_addresses)},
+        "POST /api/ops/users/{user_id}/delete": {"confirm": scene.params.get("username", "")},
         # A tuning that changes nothing is refused.
         "PATCH /api/ops/replication": {"jitter": next(_jitters)},
     }.get(key, {})
