@@ -129,15 +129,19 @@ def _content(answer: Answer) -> Any:
 
 
 def find_person(operator: Operator, who: str) -> dict[str, Any]:
-    """Return the person whom `who` names: an id, an e-mail address or a username. Raises AppError when there is none."""
-    if who.isdigit():
-        found: dict[str, Any] = operator.call("GET", f"/api/ops/users/{who}")
-        return found
+    """Return the person whom `who` names: `#5` by id, an e-mail address or a username. Raises AppError when there is none.
+
+    Digits alone are an id unless somebody goes by them as a username.
+    """
     sought = who.strip().lower()
-    for items in operator.pages("/api/ops/users", q=sought, state="all"):
-        for person in items:
-            if sought in (person["email"], person["username"]):
-                return dict(person)
+    if not sought.startswith("#"):
+        for items in operator.pages("/api/ops/users", q=sought, state="all"):
+            for person in items:
+                if sought in (person["email"], person["username"]):
+                    return dict(person)
+    if sought.removeprefix("#").isdigit():
+        found: dict[str, Any] = operator.call("GET", f"/api/ops/users/{sought.removeprefix('#')}")
+        return found
     raise AppError(f"There is nobody with the e-mail address, username or id {who!r}.", code="NOT_FOUND")
 
 

@@ -159,6 +159,11 @@ class Context:
         grant = None if self.principal is None else self.principal.grant
         return grant is None or grant.space_ids is None or space_id in grant.space_ids
 
+    def refuse_other_sites(self) -> None:
+        """Raise Forbidden (`CROSS_ORIGIN`) when a browser came here from a page of another site: for a GET that does something."""
+        if self.headers_in.get(b"sec-fetch-site", b"none") not in (b"same-origin", b"none"):
+            raise Forbidden("This request came from a page of another site.", code="CROSS_ORIGIN")
+
     def require_confirmed(self) -> None:
         """Go on only soon after the person proved that it is them, here and again inside every write of this request.
 

@@ -14,7 +14,7 @@ from groupspaces.errors import Unauthenticated
 from groupspaces.features.accounts.credentials import StoredCredentials
 from groupspaces.settings import Auth
 from groupspaces.web.cookies import hash_token
-from tests.features.world import World, running
+from tests.features.world import PASSWORD, World, problem, running
 
 
 @pytest.fixture(params=["alone", pytest.param("replicated", marks=pytest.mark.sqld)])
@@ -55,3 +55,28 @@ async def test_one_answer_has_one_bookmark(world: World) -> None:
     answer = await ann.get("/api/users/me/export")
     assert answer.status_code == 200
     assert len(answer.headers.get_list("gs-bookmark")) <= 1
+
+
+async def test_other_sites_and_heads_start_no_export(world: World) -> None:
+    ann = await world.person("Ann")
+    path = "/api/users/me/export"
+    problem(await ann.get(path, headers={"sec-fetch-site": "cross-site"}), 403, "CROSS_ORIGIN")
+    assert (await ann.client.head(path)).status_code == 405
+    assert await world.db.read_primary("SELECT 1 FROM audit WHERE action = 'user.exported'", ()) == []
+
+
+async def test_a_suspended_persons_right_password_is_no_other_than_a_wrong_one(world: World) -> None:
+    ann = await world.person("Ann")
+    await world.change("UPDATE user SET suspended_at_ms = 1 WHERE id = ?", ann.id)
+    await world.change(
+        "INSERT INTO totp (user_id, secret, created_at_ms, confirmed_at_ms) VALUES (?, x'00', 1, 1)", ann.id
+    )
+    for password in (PASSWORD, "not the password"):
+        body = {"email": ann.email, "password": password}
+        problem(await (await world.stranger()).post("/api/auth/sign-in", body), 401, "BAD_CREDENTIALS")
+
+
+@pytest.mark.parametrize("name", ["\u200b", " \u2800 ", "\ufeff", "\u115f", "Ann\u200f"])
+async def test_nobody_is_called_nothing(world: World, name: str) -> None:
+    ann = await world.person("Ann")
+    problem(await ann.patch("/api/users/me", {"name": name}), 422)

@@ -32,8 +32,10 @@ from groupspaces.web.decoding import MAX_ID
 from groupspaces.web.operations import IN_PERSON, PUBLIC, SIGNED_IN, Operation, operation
 
 # One line of text with something visible in it, and nothing that changes the direction of what follows.
-# (Control characters are refused everywhere.) The look-ahead keeps the pattern linear.
-ONE_LINE = r"^(?=\s*\S)[^\n\t\u2028-\u202e\u2066-\u2069]*$"
+# (Control characters are refused everywhere.) The look-ahead keeps the pattern linear. What is no space and yet nothing to see: Unicode's
+# Default_Ignorable_Code_Point, and the blanks of Braille and Hangul.
+_UNSEEN = r"\s\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0"
+ONE_LINE = rf"^(?=[{_UNSEEN}]*[^{_UNSEEN}])[^\n\t\u200e\u200f\u2028-\u202e\u2066-\u2069]*$"
 _EMAIL = r"^ *[^@\s]+@[^@\s]+ *$"
 
 

@@ -112,8 +112,7 @@ async def get_start(ctx: Context, query: StartQuery) -> Response:
     provider = _provider(ctx)
     if query.purpose == "link":
         ctx.require_confirmed()
-        if ctx.headers_in.get(b"sec-fetch-site", b"same-origin") != b"same-origin":
-            raise Forbidden("This request came from a page of another site.", code="CROSS_ORIGIN")
+        ctx.refuse_other_sites()
     try:
         started = await provider.start(_callback_url(ctx, provider))
     except ProviderFailed as error:

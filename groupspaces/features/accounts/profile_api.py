@@ -25,6 +25,7 @@ from groupspaces.times import rfc3339
 from groupspaces.web.context import Context
 from groupspaces.web.downloads import Download
 from groupspaces.web.operations import CONFIRMED, SIGNED_IN, Operation, operation
+from groupspaces.web.problems import MethodNotAllowed
 from groupspaces.web.uploads import FORM, uploaded_file
 
 _PICTURES = ("image/png", "image/jpeg", "image/webp", "image/gif", FORM)
@@ -107,6 +108,9 @@ async def get_avatar(ctx: Context) -> Response:
     rate="upload",
 )
 async def get_export(ctx: Context) -> Response:
+    ctx.refuse_other_sites()
+    if ctx.scope["method"] == "HEAD":
+        raise MethodNotAllowed("GET")  # it would be made and noted, and nobody would have it
     pieces = ctx.part(Exports).of(ctx.user_id, ctx.now_ms)
     name = f"group-spaces-{rfc3339(ctx.now_ms)[:10]}.zip"
     made = await Download.of(name, export.MEDIA_TYPE, pieces)

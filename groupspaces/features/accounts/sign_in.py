@@ -20,7 +20,9 @@ from groupspaces.features.accounts.second_factor import SecondFactor
 from groupspaces.features.accounts.sessions import Known, NewSession, Session
 from groupspaces.features.accounts.users import User
 
-_CREDENTIALS_SQL = f"SELECT password_hash, credentials_version, {users.COLUMNS} FROM user WHERE email = ?"
+# Whoever is suspended is answered as if there were nobody, whatever their password.
+_CREDENTIALS_SQL = f"""
+SELECT password_hash, credentials_version, {users.COLUMNS} FROM user WHERE email = ? AND suspended_at_ms IS NULL"""
 _USER_SQL = f"SELECT {users.COLUMNS} FROM user WHERE id = ?"
 
 
