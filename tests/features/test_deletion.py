@@ -260,3 +260,30 @@ async def test_a_deleted_account_lets_nobody_in(either: World) -> None:
         for password in (PASSWORD, ""):
             answer = await stranger.post("/api/auth/sign-in", {"email": email, "password": password})
             assert answer.status_code in (401, 422)
+
+
+@pytest.mark.sqld
+async def test_it_holds_on_every_instance(tmp_path: Path, sqld: Sqld) -> None:
+    settings = {"primary.url": sqld.url, "auth.secret": "s" * 40, "primary.migrate": "true"}
+    async with running(tmp_path / "a", settings) as here, running(tmp_path / "b", settings) as there:
+        ann, ben = await here.person("Ann"), await here.person("Ben")
+        space = await ann.space()
+        await ben.joins(ann, space["id"])
+        await ben.say(space["id"], "stays")
+        ann_there, ben_there = await there.stranger(), await there.stranger()
+        ann_there.client.cookies.update(ann.client.cookies)
+        ben_there.client.cookies.update(ben.client.cookies)
+        messages = f"/api/spaces/{space['id']}/messages"
+        await there.db.sync(force=True)
+        assert (await ann_there.get(messages)).json()["items"][0]["author"]["name"] == "Ben"
+        assert (await ben_there.get(ME)).status_code == 200
+
+        assert (await leaves(ben)).status_code == 204
+
+        # Before this instance has heard of it: its yes authorises nothing.
+        answer = await ben_there.post(messages, {"content": "still here"})
+        assert answer.status_code in (401, 404)
+        await there.db.sync(force=True)
+        problem(await ben_there.get(ME), 401)
+        shown = (await ann_there.get(messages)).json()["items"]
+        assert [message["author"]["name"] for message in shown] == ["Deleted account"]
