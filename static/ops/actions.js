@@ -30,6 +30,7 @@ const GROUPS = {
     "passkey.added": ["Passkey added", said("added a passkey")],
     "passkey.removed": ["Passkey removed", said("removed a passkey")],
     "account.linked": ["Account linked", ({ data }) => [`linked an account at ${data.provider ?? "another place"}`]],
+    "account.cleared": ["Earlier ways in removed", said("proved the address, by which earlier ways in ended")],
     "account.unlinked": ["Account unlinked", said("unlinked an account elsewhere")],
     "email.changed": ["E-mail changed", said("changed their e-mail address")],
     "email.verified": ["E-mail confirmed", toThem("confirmed their e-mail address", "marked the e-mail address of ", " as confirmed")],

@@ -66,6 +66,7 @@ class Letters:
             f"an account with {self._place} was opened with this address.",
             "Open this link to confirm that it is yours. It works once, within 7 days:",
             link.url,
+            "If you are not signed in where you open it, you are signed out everywhere, and what else was set up to sign in ends.",
             "If it was not you, do nothing: the address stays unconfirmed.",
         )
 
@@ -76,7 +77,7 @@ class Letters:
             to,
             "Confirm your new e-mail address",
             f"somebody, most likely you, wants to use this address for their account with {self._place}.",
-            "Open this link to confirm it. It works once, within 7 days:",
+            "Open this link to confirm it, in the browser that is signed in. It works once, within an hour:",
             link.url,
             "If it was not you, do nothing: nothing will change.",
         )
@@ -98,6 +99,19 @@ class Letters:
             to,
             "Your password was changed",
             f"the password of your account with {self._place} was changed, and you were signed out everywhere else.",
+            f"If it was not you, choose a new one now: {self._public_url}/forgot",
+        )
+
+    def password_reset(self, to: str) -> Letter:
+        """Tell somebody that their password was changed by a link, and what ended by it."""
+        return self._letter(
+            "password_reset",
+            to,
+            "Your password was changed",
+            f"the password of your account with {self._place} was changed by a link, and you were signed out everywhere. "
+            "API tokens have ended.",
+            "If your address had not been confirmed before, passkeys, authenticator and linked accounts are gone too: "
+            "somebody else may have set them up.",
             f"If it was not you, choose a new one now: {self._public_url}/forgot",
         )
 

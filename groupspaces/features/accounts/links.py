@@ -24,6 +24,7 @@ Purpose = Literal["reset", "verify", "enter"]
 
 RESET_MS = 3_600_000
 RESET_BY_OPERATOR_MS = 24 * 3_600_000
+CHANGE_ADDRESS_MS = 3_600_000
 VERIFY_MS = 7 * 24 * 3_600_000
 ENTER_MS = 600_000
 _LIFETIMES_MS: dict[Purpose, int] = {"reset": RESET_MS, "verify": VERIFY_MS, "enter": ENTER_MS}

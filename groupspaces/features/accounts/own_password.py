@@ -16,7 +16,7 @@ from groupspaces.db.batch import Batch, Statement, Write
 from groupspaces.db.changes import NOW_MS
 from groupspaces.db.database import Database
 from groupspaces.errors import AppError, Unauthenticated
-from groupspaces.features.accounts import sessions
+from groupspaces.features.accounts import first_proof, sessions
 from groupspaces.features.accounts.links import Claim, invalid_link
 from groupspaces.features.accounts.passwords import Passwords
 from groupspaces.features.accounts.sessions import Known, Rotated
@@ -135,17 +135,23 @@ async def reset(
 ) -> str:
     """Give somebody who has opened a link another password, and return their address. One hash and one round trip.
 
-    Signs them out everywhere; a second factor is asked for as before. A link that came by mail confirms the address. `origin`
-    names the person as the actor. Raises Invalid (`LINK_INVALID`, `PASSWORD_WEAK`).
+    Signs them out everywhere and ends their API tokens: whoever got in before is out, also as a program. A second factor is asked for as
+    before, and passkeys open as before, since their holder had proved to be the address's. A link that came by mail confirms the
+    address; where it is the first to do so, those go too (`first_proof.py`). `origin` names the person as the actor. Raises Invalid (`LINK_INVALID`, `PASSWORD_WEAK`).
     """
     refused = invalid_link("reset")
     found = await claimed(db, claim, refused)
     await passwords.refuse_weak(password, (found.name, found.email))
     password_hash = await passwords.hash(password)
+    is_proof = (
+        claim.email == found.email
+    )  # as long as the version is the one that the link names, so is the address
     await write(
         Batch(
             [
+                *(first_proof.clearing(found.id, origin) if is_proof else ()),
                 _setting(password_hash, found.known, email=claim.email, refused=refused),
+                Statement("DELETE FROM api_token WHERE user_id = ?", (found.id,)),
                 sessions.ending_others(found.id, None),
                 sessions.signed_out(found.id, None),
                 origin.audit("password.reset", f"user:{found.id}"),

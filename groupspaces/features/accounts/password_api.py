@@ -23,7 +23,7 @@ from groupspaces.features.accounts.api import (
 )
 from groupspaces.features.accounts.forgotten import ForgottenPasswords
 from groupspaces.features.accounts.letters import Letters
-from groupspaces.features.accounts.links import Claim, Links
+from groupspaces.features.accounts.links import CHANGE_ADDRESS_MS, Claim, Links
 from groupspaces.features.accounts.own_password import Holder, wrong_password
 from groupspaces.features.accounts.passwords import Passwords
 from groupspaces.features.accounts.sessions import Rotated
@@ -175,7 +175,7 @@ async def post_reset(ctx: Context, body: PasswordReset) -> None:
     address = await own_password.reset(
         ctx.services.db, ctx.write, ctx.part(Passwords), claim, body.password, _by_link(ctx, claim)
     )
-    ctx.part(Mailer).send(ctx.part(Letters).password_changed(address))
+    ctx.part(Mailer).send(ctx.part(Letters).password_reset(address))
 
 
 @operation(
@@ -199,7 +199,9 @@ async def put_email(ctx: Context, body: EmailChange) -> EmailChanged:
         return EmailChanged(changed=True, mailed=False)
     holder = await _holder_now(ctx)
     await own_address.refuse_taken(db, email, holder.id)
-    link = ctx.part(Links).make("verify", holder.id, holder.credentials_version, email=email)
+    link = ctx.part(Links).make(
+        "verify", holder.id, holder.credentials_version, email=email, lifetime_ms=CHANGE_ADDRESS_MS
+    )
     return EmailChanged(changed=False, mailed=mailer.send(ctx.part(Letters).change_address(email, link)))
 
 
@@ -207,14 +209,17 @@ async def put_email(ctx: Context, body: EmailChange) -> EmailChanged:
     "POST",
     "/api/auth/email/verify",
     access=PUBLIC,
-    summary="Confirm an e-mail address by a link",
+    summary="Confirm an e-mail address by a link; a new one by a session of the account",
     tag="Authentication",
     body=EmailVerification,
     rate="auth",
 )
 async def post_verify(ctx: Context, body: EmailVerification) -> None:
     claim = ctx.part(Links).open("verify", body.token)
-    before = await own_address.verify(ctx.services.db, ctx.write, claim, _by_link(ctx, claim))
+    is_holder = ctx.principal is not None and ctx.principal.session_id is not None
+    is_holder = is_holder and ctx.user_id == claim.user_id
+    origin = ctx.origin if is_holder else _by_link(ctx, claim)
+    before = await own_address.verify(ctx.services.db, ctx.write, claim, origin, is_holder=is_holder)
     if before is not None:
         ctx.part(Mailer).send(ctx.part(Letters).address_changed(before))
 

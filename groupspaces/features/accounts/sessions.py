@@ -236,11 +236,13 @@ def signed_out(user_id: int, kept_id: int | None, *, where: str = "") -> Stateme
 
 
 async def end_others(write: Write, user_id: int, kept_id: int, origin: Origin) -> None:
-    """End all of a person's sessions but one; none is no error. One round trip."""
+    """End all of a person's sessions but one, and the links that were sent; none is no error. One round trip."""
     where = "WHERE changes() > 0"
+    renew = "UPDATE user SET credentials_version = credentials_version + 1 WHERE id = ?"
     await write(
         Batch(
             [
+                Statement(renew, (user_id,)),
                 ending_others(user_id, kept_id),
                 signed_out(user_id, kept_id, where=where),
                 origin.audit(

@@ -46,6 +46,7 @@ async function confirm(token) {
     await api.post("/auth/email/verify", { token }, { key: null, quiet401: true, as: null });
   } catch (error) {
     if (error.code === "EMAIL_TAKEN") return { title: "Somebody else has this address", text: "There is another account with it now, so yours keeps the address it had.", isDead: false };
+    if (error.code === "SIGN_IN_FIRST") return { title: "Sign in first", text: "A new address is confirmed by the account that asked for it. Sign in to it in this browser, then open the link from the mail again." };
     if (error.code !== "LINK_INVALID") throw error;
     await loadSession();
     const isConfirmed = session.get().user?.email_verified;
