@@ -87,7 +87,7 @@ class Scene:
         """Make the call, with some parameters or fields other than the caller's own."""
         given: dict[str, Any] = {}
         if operation.takes:
-            given["files"] = {"file": ("picture.png", _PICTURE, "image/png")}
+            given["files"] = {"file": ("picture.png", PICTURE, "image/png")}
         elif operation.body is not None:
             given["json"] = self.body_of(operation) | dict(body or {})
         # A stream has no end; that it opens is all there is to know.
@@ -292,4 +292,4 @@ def _picture() -> bytes:
     return png.getvalue()
 
 
-_PICTURE = _picture()
+PICTURE = _picture()

@@ -14,19 +14,22 @@ import pytest_asyncio
 
 from groupspaces.app import operations
 from groupspaces.features.spaces import api as spaces
+from groupspaces.ops.command_line_api import COMMAND_LINE
 from groupspaces.web.operations import Operation
 from tests.conftest import _STARTED
 from tests.features.stage import key_of
-from tests.support.client import expect, refused
+from tests.support.client import Participant, expect, refused
 from tests.support.edge import Edge, Scene
 
 pytestmark = pytest.mark.sqld
 
-# (What is under /internal/ is for instances alone; nobody's rights are in question there.)
+# (What is under /internal/ is for instances alone, and the command line speaks to its own; nobody's rights are in question there.)
 WRITES = [
     operation
     for operation in operations()
-    if operation.method != "GET" and not operation.path.startswith("/internal/")
+    if operation.method != "GET"
+    and not operation.path.startswith("/internal/")
+    and operation.access is not COMMAND_LINE
 ]
 
 # These look like writes and leave the primary as it is, whoever calls.
@@ -42,6 +45,8 @@ FOR_OPERATORS = [
     for operation in WRITES
     if operation.access.name == "operator" and key_of(operation) not in WRITE_NOTHING
 ]
+
+BY_TOKEN = [operation for operation in WRITES if operation.needs_session and operation.token_scope == "write"]
 
 # What each kind of access rests on. Whatever else an operation's own rule needs is told in `ALSO`.
 RESTS_ON = {
@@ -67,7 +72,10 @@ ALSO: dict[str, tuple[str, ...]] = {
     "POST /api/auth/email/verify": ("account",),
     "DELETE /api/auth/sessions": (),
     "DELETE /api/auth/sessions/{session_id}": ("other session",),
+    "POST /api/tokens": (),
+    "DELETE /api/tokens/{token_id}": ("token",),
     "PATCH /api/users/me": (),
+    "PUT /api/users/me/avatar": (),
     "POST /api/spaces": (),
     "POST /api/spaces/{space_id}/join": ("publicity", "space"),
     "PATCH /api/spaces/{space_id}/members/{user_id}": ("other member",),
@@ -151,6 +159,23 @@ async def test_nor_does_another_instance_do_it(edge: Edge, operation: Operation,
     await _refused_without(right, edge, operation, await edge.scene(operation), query="?instance=a")
 
 
+@pytest.mark.parametrize("operation", BY_TOKEN, ids=key_of)
+async def test_nor_does_a_token_that_has_ended(edge: Edge, operation: Operation) -> None:
+    """`b` remembers the token, and has not heard of its end."""
+    scene = await edge.scene(operation)
+    here = scene.actor.here
+    token = expect(await here.post("/api/tokens", {"name": "Robot", "scopes": ["write"]}), 201)
+    seq_before = await edge.bring_b_up(scene.actor)
+    async with Participant(edge.b.url) as robot:
+        robot.http.headers["authorization"] = f"Bearer {token['token']}"
+        expect(await robot.get("/api/users/me"), 200)
+        expect(await here.delete(f"/api/tokens/{token['id']}"), 204)
+        before = edge.digests()
+        refused(await edge.call(operation, scene, robot), 401, "NOT_SIGNED_IN")
+    assert await edge.seq_at_b() == seq_before, "B has heard of it: nothing is shown by its refusal"
+    assert edge.digests() == before
+
+
 async def _refused_without(
     right: str, edge: Edge, operation: Operation, scene: Scene, *, query: str = ""
 ) -> None:
@@ -189,6 +214,10 @@ async def _end_session(edge: Edge, scene: Scene) -> None:
 
 async def _end_other_session(edge: Edge, scene: Scene) -> None:
     expect(await scene.actor.here.delete(f"/api/auth/sessions/{scene.params['session_id']}"), 204)
+
+
+async def _end_token(edge: Edge, scene: Scene) -> None:
+    expect(await scene.actor.here.delete(f"/api/tokens/{scene.params['token_id']}"), 204)
 
 
 async def _suspend(edge: Edge, scene: Scene) -> str:
@@ -245,6 +274,7 @@ async def _patch(scene: Scene, path: str, body: dict[str, str]) -> None:
 TAKE: dict[str, Callable[[Edge, Scene], Awaitable[str | None]]] = {
     "session": _end_session,
     "other session": _end_other_session,
+    "token": _end_token,
     "account": _suspend,
     "operator": _take_operator,
     "membership": _remove,

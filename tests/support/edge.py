@@ -19,6 +19,7 @@ import httpx2
 from groupspaces.clock import SystemClock
 from groupspaces.features.accounts.links import Links
 from groupspaces.web.operations import Operation
+from tests.features.cast import PICTURE
 from tests.features.stage import BODIES, key_of
 from tests.support.client import PASSWORD, Participant, expect
 from tests.support.fleet import SECRET, replica_settings
@@ -226,6 +227,9 @@ class Edge:
         """Call an operation as the scene's actor, at `b` unless it is said who else, or where."""
         person = person or scene.actor.there
         path = scene.path(operation) + query
+        if operation.takes:
+            files = {"file": ("picture.png", PICTURE, "image/png")}
+            return await person.http.request(operation.method, path, files=files)
         return await person.http.request(operation.method, path, json=_body(operation, scene))
 
     async def _joins(self, person: Participant, space_id: int) -> None:
