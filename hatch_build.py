@@ -86,7 +86,9 @@ def install_modules() -> None:
         raise AssetsError(
             "npm was not found. Install Node.js 20 or newer (https://nodejs.org), then `make assets`."
         )
-    outcome = subprocess.run([npm, "ci", "--ignore-scripts", "--omit=optional", "--omit=dev"], cwd=ROOT, check=False)
+    outcome = subprocess.run(
+        [npm, "ci", "--ignore-scripts", "--omit=optional", "--omit=dev"], cwd=ROOT, check=False
+    )
     if outcome.returncode != 0:
         raise AssetsError(f"`npm ci` ended with exit code {outcome.returncode}; its own words stand above.")
 

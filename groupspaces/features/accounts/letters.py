@@ -66,7 +66,6 @@ class Letters:
             f"an account with {self._place} was opened with this address.",
             "Open this link to confirm that it is yours. It works once, within 7 days:",
             link.url,
-            "If you are not signed in where you open it, you are signed out everywhere, and what else was set up to sign in ends.",
             "If it was not you, do nothing: the address stays unconfirmed.",
         )
 

@@ -13,7 +13,7 @@ from groupspaces.db.batch import Batch, Statement, Write
 from groupspaces.db.changes import NOW_MS, audience_user, record
 from groupspaces.db.database import Database
 from groupspaces.errors import AppError, Conflict, Forbidden, Unauthenticated
-from groupspaces.features.accounts import first_proof, sessions
+from groupspaces.features.accounts import first_proof
 from groupspaces.features.accounts.links import Claim, invalid_link
 from groupspaces.features.accounts.own_password import Holder, claimed, holder
 from groupspaces.web.origin import Origin
@@ -53,8 +53,9 @@ async def change(db: Database, write: Write, user_id: int, email: str, origin: O
 async def verify(db: Database, write: Write, claim: Claim, origin: Origin, *, is_holder: bool) -> str | None:
     """Confirm the address that a link was sent to, and return the one the account had before if that was another. One round trip.
 
-    `is_holder`: a session of the account asks. Without one, all sessions end and what was set up to get in before the address was proved
-    goes (`first_proof.py`): whoever opens the link need not be who opened the account. `origin` names the person as the actor. Raises
+    `is_holder`: a session of the account asks. Without one, what was set up to get in before the address was proved goes
+    (`first_proof.py`): whoever opens the link need not be who opened the account. Sessions stay, for most open it on their phone; the
+    password that opened them goes with a reset. `origin` names the person as the actor. Raises
     Invalid (`LINK_INVALID`), Forbidden (`SIGN_IN_FIRST`) and Conflict (`EMAIL_TAKEN`).
     """
     refused = invalid_link("verify")
@@ -67,11 +68,7 @@ async def verify(db: Database, write: Write, claim: Claim, origin: Origin, *, is
             "Sign in to the account that asked for this address, then open the link again.",
             code="SIGN_IN_FIRST",
         )
-    first = [
-        *first_proof.clearing(found.id, origin),
-        sessions.ending_others(found.id, None),
-        sessions.signed_out(found.id, None),
-    ]
+    first = first_proof.clearing(found.id, origin)
     await write(_setting(found, claim.email, is_verified=True, refused=refused, origin=origin, first=first))
     return None
 

@@ -184,9 +184,7 @@ async def revoke(
             Statement(_REVOKE_SQL, (code, space_id, space_id, user_id), refused=refused),
             record("invite.revoked", actor_id=user_id, audience=NOBODY, space_id=space_id),
             # The code itself lets people in, and is in no record.
-            origin.audit(
-                "invite.withdrawn", subject_sql=_NAMED, subject_params=(code,), space_id=space_id
-            ),
+            origin.audit("invite.withdrawn", subject_sql=_NAMED, subject_params=(code,), space_id=space_id),
         ]
     )
     try:
