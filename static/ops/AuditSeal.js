@@ -62,7 +62,7 @@ export function AuditSeal({ seal }) {
       </div>
       ${error && html`<${FieldError} text=${explain(error)} role="alert" />`}
       ${result?.digest && html`
-        <details class="digest"><summary>Keep the newest seal elsewhere</summary>
+        <details class="digest"><summary>Keep the newest seal elsewhere<${Icon} name="chevron-down" small /></summary>
           <p class="hint">Whoever can change the database and knows the secret could cut off the end of the record. A later record that does not hold this digest has lost it.</p>
           <${CopyLink} link=${result.digest} label="Digest of the newest seal" what="digest" />
         </details>`}

@@ -77,6 +77,7 @@ function Facts({ user, providers }) {
       <dt>Here since</dt><dd><${When} time=${user.created_at} /></dd>
       <dt>Last seen</dt><dd>${seenWords(user)}</dd>
       ${!user.deleted_at && html`
+        <dt>E-mail</dt><dd>${user.email_verified ? "confirmed" : "not confirmed"}</dd>
         <dt>Gets in by</dt><dd>${ways.length ? list(ways) : "no way yet"}</dd>
         <dt>Two-factor</dt><dd>${user.two_factor ? "on" : "off"}</dd>
         <dt>Signed in on</dt><dd>${plural(user.sessions, "device")}</dd>

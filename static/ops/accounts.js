@@ -40,6 +40,5 @@ export function standing(user) {
     user.reset_asked_at && { words: "Asked for a new password", kind: "you" },
     user.suspended_at && { words: "Suspended", kind: "bad" },
     user.is_operator && { words: "Operator", kind: "info" },
-    !user.email_verified && { words: "E-mail not confirmed", kind: "" },
   ].filter(Boolean);
 }

@@ -176,7 +176,8 @@ async def test_somebody_is_signed_out_everywhere_and_their_address_taken_for_con
     assert (await budi.get("/api/spaces")).status_code == 401
     await sheet.get_by_role("button", name="Confirm").click()
     await yes(page, f"Is {budi.email} really theirs?", "Yes, confirm it")
-    await expect(sheet.get_by_text("E-mail not confirmed")).to_have_count(0)
+    await expect(sheet.get_by_role("button", name="Confirm")).to_have_count(0)
+    await expect(sheet.get_by_text("confirmed", exact=True)).to_be_visible()
 
 
 async def test_somebody_is_added_and_chooses_a_password_by_the_link(

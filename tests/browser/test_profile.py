@@ -269,10 +269,15 @@ async def test_an_emoji_takes_the_place_of_a_picture(house: House) -> None:
     page = await profile(house)
     await (await choose(page, file())).get_by_role("button", name="Use this picture").click()
     await expect(own_picture(page)).to_be_visible()
+    space_id = await house.space("Ana", "Budi")
+    await house.say(space_id, "Ana", "Good morning")
     await page.get_by_role("button", name="Choose an emoji…").click()
     await page.get_by_role("button", name="bee", exact=True).click()
     await expect(own_picture(page)).to_have_count(0)
     await expect(page.locator(".picture .avatar")).to_have_text("🐝")
+    chat = await house.chat("Budi", space_id)
+    await expect(chat.locator(".grp .avatar")).to_have_text("🐝")
+    await expect(chat.locator(".aside .avatar").first).to_have_text("🐝")
 
 
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE, NARROW], ids=["desk", "phone", "narrow"])

@@ -33,7 +33,7 @@ async def room(world: World) -> Room:
 
 async def test_what_is_answered_is_what_is_read(room: Room) -> None:
     posted = await room.cem.say(room.space_id, "Hello **you**\n<script>alert(1)</script>")
-    assert posted["author"] == {"id": room.cem.id, "name": "Cem", "avatar_url": None}
+    assert posted["author"] == {"id": room.cem.id, "name": "Cem", "avatar_url": None, "avatar_emoji": None}
     assert "<strong>you</strong>" in posted["html"]
     assert "<script" not in posted["html"]
     assert (posted["version"], posted["kind"], posted["edited_at"]) == (1, "text", None)

@@ -37,6 +37,7 @@ class Author(msgspec.Struct):
     id: int
     name: str
     avatar_url: str | None
+    avatar_emoji: str | None
 
 
 class Reaction(msgspec.Struct):
@@ -92,7 +93,8 @@ class Writer(msgspec.Struct, frozen=True):
 
 _VIEW = f"""
 SELECT message.id, message.space_id, message.author_id, author.name, message.kind, message.mentions_all,
-  message.created_at_ms, message.edited_at_ms, message.deleted_at_ms, message.version, author.avatar, message.content,
+  message.created_at_ms, message.edited_at_ms, message.deleted_at_ms, message.version, author.avatar, author.avatar_emoji,
+  message.content,
   {mentions.OF_MESSAGE}
 FROM message JOIN user AS author ON author.id = message.author_id"""
 
@@ -107,7 +109,7 @@ SELECT EXISTS (SELECT 1 FROM message WHERE space_id = ? AND id < ?),
   EXISTS (SELECT 1 FROM message WHERE space_id = ? AND id > ?)"""
 
 _RETURNED = """id, kind, mentions_all, created_at_ms, edited_at_ms, deleted_at_ms, version,
-  (SELECT avatar FROM user WHERE user.id = message.author_id)"""
+  (SELECT avatar FROM user WHERE user.id = message.author_id), (SELECT avatar_emoji FROM user WHERE user.id = message.author_id)"""
 
 _POST_SQL = f"""
 INSERT INTO message (space_id, author_id, kind, mentions_all, created_at_ms, content)
@@ -326,11 +328,11 @@ def _message_of(row: tuple[Any, ...]) -> Message:
 def _message(
     state: tuple[Any, ...], space_id: int, writer: Writer, content: str, mentioned: dict[str, int]
 ) -> Message:
-    message_id, kind, mentions_all, created_at_ms, edited_at_ms, deleted_at_ms, version, avatar = state
+    message_id, kind, mentions_all, created_at_ms, edited_at_ms, deleted_at_ms, version, avatar, emoji = state
     return Message(
         id=message_id,
         space_id=space_id,
-        author=Author(writer.id, writer.name, avatar_url(writer.id, avatar)),
+        author=Author(writer.id, writer.name, avatar_url(writer.id, avatar), emoji),
         content=content,
         html=_texts.of(content).html(mentioned, mentions_all=bool(mentions_all)) if content else "",
         reply_to=None,

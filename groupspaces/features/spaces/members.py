@@ -27,6 +27,7 @@ class MemberUser(msgspec.Struct):
     name: str
     username: str
     avatar_url: str | None
+    avatar_emoji: str | None
 
 
 class Member(msgspec.Struct):
@@ -38,7 +39,7 @@ class Member(msgspec.Struct):
 
 
 _VIEW = """
-SELECT user.id, user.name, user.username, user.avatar, member.role, member.joined_at_ms
+SELECT user.id, user.name, user.username, user.avatar, user.avatar_emoji, member.role, member.joined_at_ms
 FROM member JOIN user ON user.id = member.user_id"""
 
 _PAGE_SQL = f"{_VIEW} WHERE member.space_id = ? AND member.user_id > ? ORDER BY member.user_id LIMIT ?"
@@ -212,6 +213,6 @@ async def _why_refused(
 
 
 def _member_of(row: tuple[Any, ...]) -> Member:
-    user_id, name, username, avatar, role, joined_at_ms = row
-    user = MemberUser(user_id, name, username, avatar_url(user_id, avatar))
+    user_id, name, username, avatar, emoji, role, joined_at_ms = row
+    user = MemberUser(user_id, name, username, avatar_url(user_id, avatar), emoji)
     return Member(user, role, rfc3339(joined_at_ms))

@@ -2,6 +2,7 @@ import { html } from "../../vendor/preact.js";
 import { plural } from "../../lib/words.js";
 import { Field, freshId } from "../../ui/Field.js";
 import { Seal } from "../../ui/Seal.js";
+import { spaceById } from "../spaces/spaces.js";
 
 const CHOOSE = "";
 const fieldIds = new Map();
@@ -16,7 +17,7 @@ export function HandOver({ spaces, chosen, problems, onChange, whose = "You are"
       <p class="hint">${whose} the only owner of ${spaces.length === 1 ? "a space" : "spaces"} with other people in ${spaces.length === 1 ? "it" : "them"}. Each needs another owner first.</p>
       ${spaces.map((space) => html`
         <div class="heir" key=${space.id}>
-          <${Seal} space=${space} />
+          <${Seal} space=${spaceById(space.id) ?? space} />
           <${Field} id=${fieldId(space.id)} label=${html`${space.name} <span class="role">${plural(space.members, "member")}</span>`} error=${problems[space.id]} control=${(attributes) => html`
             <span class="select"><select class="input" name="heir" ...${attributes} onChange=${(event) => onChange(space.id, Number(event.currentTarget.value) || null)}>
               <option value=${CHOOSE} selected=${!chosen[space.id]}>Choose somebody…</option>
