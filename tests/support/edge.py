@@ -47,6 +47,7 @@ ACTING = {
     "PUT /api/auth/email": "newcomer",
     "POST /api/auth/email/verify": "newcomer",
     "DELETE /api/auth/sessions": "newcomer",
+    "DELETE /api/users/me": "newcomer",
     "POST /api/spaces/{space_id}/join": "outsider",
     "POST /api/invites/{code}/accept": "outsider",
     "DELETE /api/spaces/{space_id}/members/{user_id}": "admin",
@@ -316,6 +317,7 @@ def _body(operation: Operation, scene: Scene) -> Any:
         "PUT /api/auth/password": {"current": PASSWORD},
         "POST /api/auth/password/reset": {"token": links.make("reset", person.id, 1).token},
         "PUT /api/auth/email": {"email": next(_addresses)},
+        "DELETE /api/users/me": {"password": PASSWORD},
         "POST /api/auth/email/verify": {
             "token": links.make("verify", person.id, 1, email=person.email).token
         },
