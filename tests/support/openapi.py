@@ -14,6 +14,17 @@ EXAMPLES: dict[str, Any] = {
     "content": "hello",
     "role": "member",
     "message_id": 1,
+    "username": "somebody",
+    "scopes": ["read"],
+    "new": "another correct horse battery",
+}
+_SAMPLES: dict[str, Any] = {
+    "string": "text",
+    "integer": 1,
+    "number": 1,
+    "boolean": True,
+    "array": [],
+    "object": {},
 }
 
 
@@ -49,7 +60,16 @@ class DocumentedCall:
         """Return a body with the required fields, or with one field where none is required."""
         body = self.body or {}
         names = body.get("required") or [name for name in self.properties() if name in EXAMPLES][:1]
-        return {name: EXAMPLES[name] for name in names}
+        return {
+            name: EXAMPLES[name] if name in EXAMPLES else _sample(self.properties()[name]) for name in names
+        }
+
+
+def _sample(schema: Mapping[str, Any]) -> Any:
+    """Return something that the schema allows, if not more than that."""
+    if "anyOf" in schema:
+        schema = schema["anyOf"][0]
+    return _SAMPLES.get(schema.get("type", "string"), "text")
 
 
 def documented_calls(document: Mapping[str, Any]) -> list[DocumentedCall]:
