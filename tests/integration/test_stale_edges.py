@@ -19,19 +19,9 @@ from groupspaces.web.operations import Operation
 from tests.conftest import _STARTED
 from tests.features.stage import key_of
 from tests.support.client import Participant, expect, refused
-from tests.support.edge import Edge, Scene
+from tests.support.edge import WITH_AN_AUTHENTICATOR, Edge, Scene
 
 pytestmark = pytest.mark.sqld
-
-# Nothing can be shown of these without an authenticator in hand: tests/features/test_second_factor.py and test_passkeys.py have one,
-# and let an instance that is behind be told by the primary.
-WITH_AN_AUTHENTICATOR = {
-    "PUT /api/auth/totp",
-    "DELETE /api/auth/totp",
-    "POST /api/auth/recovery-codes",
-    "POST /api/auth/passkeys",
-    "POST /api/auth/passkeys/sign-in",
-}
 
 # (What is under /internal/ is for instances alone, and the command line speaks to its own; nobody's rights are in question there.)
 WRITES = [

@@ -39,6 +39,16 @@ STILL: dict[str, Setting] = {
 }
 
 # Who calls an operation that only asks for a session, or that its access alone does not tell.
+# Nothing can be shown of these without an authenticator in hand: tests/features/test_second_factor.py and test_passkeys.py have one,
+# and let an instance that is behind be told by the primary.
+WITH_AN_AUTHENTICATOR = {
+    "PUT /api/auth/totp",
+    "DELETE /api/auth/totp",
+    "POST /api/auth/recovery-codes",
+    "POST /api/auth/passkeys",
+    "POST /api/auth/passkeys/sign-in",
+}
+
 ACTING = {
     # These end sessions or change how somebody signs in: a person of their own each time.
     "POST /api/auth/confirm": "newcomer",
