@@ -52,7 +52,7 @@ def security_headers(settings: Settings) -> tuple[Headers, Headers]:
         common.append((b"strict-transport-security", value))
     api = [
         *common,
-        (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+        (b"content-security-policy", b"default-src 'none'; base-uri 'none'; frame-ancestors 'none'"),
         (b"cross-origin-resource-policy", b"same-origin"),
     ]
     page = [

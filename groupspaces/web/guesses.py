@@ -16,18 +16,22 @@ Never knows a password, nor what an operation does.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import NamedTuple
 
 from limits import RateLimitItemPerMinute
 
 from groupspaces.errors import AppError, Invalid, TooMany, Unauthenticated
 from groupspaces.keys import KeyRing
+from groupspaces.logging_context import log
 
 from .devices import DeviceCookies, account_digest
 from .limits import Headers, Limiter, left_header, policy_header
 from .windows import Count, Hit
+
+_log = logging.getLogger("groupspaces.security")
 
 STRIKES_LAST_S = 3600
 _WINDOW_S = 60
@@ -90,7 +94,8 @@ class Guesses:
         the time to wait, while one that it counts for may try nothing.
         """
         if not self._limiter.enabled:
-            yield
+            with _noting(address, account):
+                yield
             return
         by_account = None if account is None else _Suspect("auth-account", account)
         by_address = None if is_known_device else _Suspect("auth-address", address)
@@ -99,7 +104,8 @@ class Guesses:
             await self._refuse_slow(headers_out, by_account)
             await self._reserve(headers_out, by_account)
             try:
-                yield
+                with _noting(address, account):
+                    yield
             except AppError as error:
                 if _was_wrong(error):
                     await self._count_failure(by_address, by_account)
@@ -189,6 +195,17 @@ class _Turns:
     def __init__(self, at_a_time: int) -> None:
         self.free = asyncio.Semaphore(at_a_time)
         self.wanted = 0
+
+
+@contextmanager
+def _noting(address: str, account: str | None) -> Iterator[None]:
+    """Leave a line in the log of each failure: from where, and at which account by its digest, so that a series can be seen."""
+    try:
+        yield
+    except AppError as error:
+        if _was_wrong(error):
+            log(_log, logging.INFO, "wrong credentials", code=error.code, address=address, account=account)
+        raise
 
 
 def _was_wrong(error: AppError) -> bool:

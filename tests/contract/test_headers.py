@@ -28,7 +28,7 @@ EVERYWHERE = {
     "strict-transport-security": "max-age=63072000; includeSubDomains; preload",
     "cross-origin-resource-policy": "same-origin",
 }
-API_POLICY = "default-src 'none'; frame-ancestors 'none'"
+API_POLICY = "default-src 'none'; base-uri 'none'; frame-ancestors 'none'"
 PAGE_POLICY = (
     "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'self'"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import pytest
 
@@ -287,3 +288,20 @@ async def test_switched_off_nobody_waits(clock: ManualClock) -> None:
     house = House(clock)
     house.guesses = Guesses(Limiter(Limits(enabled=False), clock), KEYS, house.devices)
     await house.fails(20)
+
+
+async def test_a_failure_leaves_a_line_with_its_address_and_no_e_mail(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "groupspaces.security"):
+        await house.tries(outcome=None)
+        await house.fails(1, address="192.0.2.7")
+    [record] = caplog.records
+    fields = record.__dict__["fields"]
+    assert (record.message, fields["address"], fields["code"]) == (
+        "wrong credentials",
+        "192.0.2.7",
+        "BAD_CREDENTIALS",
+    )
+    assert OWNER not in str(fields)
+    assert len(fields["account"]) == 24

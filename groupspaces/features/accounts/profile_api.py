@@ -34,7 +34,7 @@ _PICTURES = ("image/png", "image/jpeg", "image/webp", "image/gif", FORM)
 _HEADERS = {
     "cache-control": "private, max-age=31536000, immutable",
     "content-disposition": "inline",
-    "content-security-policy": "sandbox; default-src 'none'",
+    "content-security-policy": "sandbox; default-src 'none'; base-uri 'none'",
 }
 
 # A password that was changed elsewhere meanwhile is another one.
