@@ -44,7 +44,7 @@ function operating(user, isMe) {
 
 const signingOut = (user) => ({
   title: "Sign out everywhere", words: `${plural(user.sessions, "device is", "devices are")} signed in.`, verb: "Sign out…",
-  ask: { title: `Sign ${user.name} out everywhere?`, body: `${plural(user.sessions, "device")} ${user.sessions === 1 ? "is" : "are"} signed out at once. They can sign in again. API tokens go on.`, verb: "Sign them out", busyVerb: "Signing out…", kind: "bad" },
+  ask: { title: `Sign ${user.name} out everywhere?`, body: `${plural(user.sessions, "device")} ${user.sessions === 1 ? "is" : "are"} signed out at once. Their API tokens end too. They can sign in again.`, verb: "Sign them out", busyVerb: "Signing out…", kind: "bad" },
   run: () => signOutEverywhere(user.id), done: `${user.name} is signed out everywhere`,
 });
 

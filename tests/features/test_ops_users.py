@@ -138,6 +138,7 @@ async def test_an_account_is_made_and_its_owner_chooses_the_password(world: Worl
 async def test_a_suspended_person_is_out_until_restored_and_has_to_come_in_again(world: World) -> None:
     ann, ben = await world.person("Ann"), await world.person("Ben")
     path = f"{USERS}/{ben.id}"
+    token = (await ben.post("/api/tokens", {"name": "Robot", "scopes": ["read"]})).json()["token"]
     answer = await ann.patch(path, {"suspended": True})
     assert answer.json()["suspended_at"] is not None
     await world.db.sync(force=True)
@@ -150,8 +151,11 @@ async def test_a_suspended_person_is_out_until_restored_and_has_to_come_in_again
     assert restored.json()["suspended_at"] is None
     await world.db.sync(force=True)
     problem(await ben.get("/api/users/me"), 401)
+    robot = await world.stranger()
+    problem(await robot.get("/api/users/me", headers={"authorization": f"Bearer {token}"}), 401)
     assert (await device_of(world, ben)).status_code == 200
     assert await actions(world) == [
+        ("token.created", "token:1"),
         ("user.suspended", f"user:{ben.id}"),
         ("user.suspended", f"user:{ben.id}"),
         ("user.restored", f"user:{ben.id}"),

@@ -95,7 +95,8 @@ RETURNING credentials_version, {_COLUMNS}"""
 _RENEW_SQL = """
 UPDATE user SET credentials_version = credentials_version + 1
 WHERE id = ? AND deleted_at_ms IS NULL AND suspended_at_ms IS NULL RETURNING credentials_version, email"""
-_END_SESSIONS_SQL = "DELETE FROM session WHERE user_id = ?"
+# Whoever took hold of an account may have made a token of their own there: it goes with the sessions.
+_END_ALL_SQL = ("DELETE FROM session WHERE user_id = ?", "DELETE FROM api_token WHERE user_id = ?")
 _WEAKEN_SQL = """
 UPDATE user SET credentials_version = credentials_version + 1 WHERE id = ? AND deleted_at_ms IS NULL RETURNING email"""
 _FORGET_FACTORS_SQL = (
@@ -200,7 +201,7 @@ def changing(
     sql = f"UPDATE user SET {', '.join(assignments)} WHERE id = ?"
     statements = [Statement(sql, (*params, user_id))]
     if suspended:
-        statements += [Statement(_END_SESSIONS_SQL, (user_id,)), _told("user.suspended", user_id, origin)]
+        statements += [*_ending_all(user_id), _told("user.suspended", user_id, origin)]
     elif suspended is not None:
         statements.append(_told("user.restored", user_id, origin))
     updated = record(
@@ -221,9 +222,14 @@ def renewing(user_id: int) -> Statement:
 
 
 def signing_out(user_id: int, origin: Origin) -> list[Statement]:
-    """Return the statements that end all sessions of an `existing` account."""
+    """Return the statements that end all sessions and API tokens of an `existing` account, and the links sent before."""
     audited = origin.audit("session.ended", f"user:{user_id}", data={"all": True})
-    return [Statement(_END_SESSIONS_SQL, (user_id,)), _told("user.signed_out", user_id, origin), audited]
+    weaken = Statement(_WEAKEN_SQL, (user_id,), refused=no_such_account())
+    return [weaken, *_ending_all(user_id), _told("user.signed_out", user_id, origin), audited]
+
+
+def _ending_all(user_id: int) -> list[Statement]:
+    return [Statement(sql, (user_id,)) for sql in _END_ALL_SQL]
 
 
 def forgetting_factors(user_id: int, origin: Origin) -> list[Statement]:
