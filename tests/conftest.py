@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
@@ -19,6 +20,10 @@ from tests.support.server import Server, Setting
 from tests.support.sqld import Sqld, TokenKey
 
 _STARTED = pytest.StashKey[list[Process]]()
+
+# A shell starts what runs in its background with SIGINT ignored, and so would be whatever is started here: Ctrl-C is tested.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class StartServer(Protocol):

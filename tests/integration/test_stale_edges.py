@@ -198,7 +198,9 @@ async def _refused_without(
         if key_of(operation) not in LOOKS_AGAIN:
             assert await edge.seq_at_b() == seq_before, "B has heard of it: nothing is shown by its refusal"
         assert edge.digests() == before
-        statuses = (422,) if (key_of(operation), right) in INVALID else REFUSALS.get(right, (401, 403, 404))
+        statuses = REFUSALS.get(right, (401, 403, 404))
+        if (key_of(operation), right) in INVALID:
+            statuses = (401, 422)  # a page of the person's own is asked first whether their session stands
         assert refused(answer, answer.status_code)["status"] in statuses, answer.text
     finally:
         if give_back is not None:

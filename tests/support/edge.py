@@ -67,7 +67,7 @@ _PEOPLE = ("founder", "owner", "admin", "member", "target", "outsider")
 # Everything but what instances tell each other of themselves, which is no product of anybody's call.
 _DIGESTS_SQL = """
 SELECT name, sha3_query('SELECT * FROM "' || name || '"') FROM sqlite_schema
-WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name NOT LIKE 'libsql_%' AND name NOT IN ('instance', 'lease')
+WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name NOT LIKE 'libsql_%' AND name NOT IN ('instance', 'lease', 'audit_seal')
 ORDER BY name"""
 _PASSKEY_SQL = """
 INSERT INTO passkey (user_id, credential_id, public_key, sign_count, name, created_at_ms)
