@@ -38,8 +38,9 @@ def job_table(
     """Return the jobs of one instance. `on_sync_due` hears of each time the interval alone asks for a sync."""
 
     def skip_when_away(error: Unavailable) -> None:
-        # Health, metrics and a condition say that the primary is away; a failure for every second of it would help nobody.
-        if db.status().primary == "unreachable":
+        # Health, metrics and a condition say that the primary is away; a failure for every second of it would help nobody,
+        # nor one that outlives it by an interval because the primary came back while the call was failing.
+        if error.code == "PRIMARY_UNAVAILABLE" or db.status().primary == "unreachable":
             raise Skipped("The primary cannot be reached.") from error
 
     async def replica_sync() -> None:

@@ -347,8 +347,11 @@ async def test_a_flood_of_forged_rings_is_cut_off_and_good_ones_still_count(
     scene = await set_stage(rung)
     asked = rung.wires["b"].traffic().requests
     forged = [await post(rung.b, body(1000 + number), signature="0" * 64) for number in range(50)]
-    assert {answer.status_code for answer in forged[:20]} == {401}
-    assert {answer.status_code for answer in forged[-20:]} == {429}
+    statuses = [answer.status_code for answer in forged]
+    # Signing up from the same address has spent a little of the 20.
+    heard = statuses.count(401)
+    assert 10 <= heard <= 20
+    assert statuses == [401] * heard + [429] * (50 - heard)
     assert int(forged[-1].headers["retry-after"]) >= 1
     assert rung.wires["b"].traffic().requests == asked
     async with scene.listeners["b"].events() as on_b:

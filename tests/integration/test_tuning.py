@@ -258,10 +258,10 @@ async def test_what_cannot_be_is_refused(
 
 
 async def test_only_operators_tune(fleet: Fleet, ada: Participant) -> None:
-    before = kept(fleet)
     async with Participant(fleet.a.url) as stranger:
         refused(await stranger.patch(PATH, {"jitter": 0.2}), 401)
         await stranger.sign_up()
+        before = kept(fleet)
         refused(await stranger.patch(PATH, {"jitter": 0.2}), 403, "OPERATOR_ONLY")
         refused(await stranger.post(f"{PATH}/preview", {"jitter": 0.2}), 403, "OPERATOR_ONLY")
         refused(await stranger.post(f"{PATH}/sync"), 403, "OPERATOR_ONLY")

@@ -28,7 +28,7 @@ from tests.support.workers import (
 
 FREE: dict[str, Setting] = {"limits.enabled": False}
 TOO_LARGE = b" " * 1_200_000
-A_JOB = "/api/ops/jobs/watch"
+A_JOB = "/api/ops/jobs/retention"
 
 
 @pytest.fixture
