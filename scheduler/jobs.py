@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from groupspaces.db.database import Database
+from groupspaces.db.lease import LeaseLost
 from groupspaces.db.retention import trim
 from groupspaces.errors import Conflict, Unavailable
 from groupspaces.ops.audit_seals import AuditSeals
@@ -37,19 +38,26 @@ def job_table(
 ) -> tuple[Job, ...]:
     """Return the jobs of one instance. `on_sync_due` hears of each time the interval alone asks for a sync."""
 
-    def skip_when_away(error: Unavailable) -> None:
-        # Health, metrics and a condition say that the primary is away; a failure for every second of it would help nobody,
-        # nor one that outlives it by an interval because the primary came back while the call was failing.
-        if error.code == "PRIMARY_UNAVAILABLE" or db.status().primary == "unreachable":
-            raise Skipped("The primary cannot be reached.") from error
+    def needs_primary(work: Callable[[], Awaitable[str | None]]) -> Callable[[], Awaitable[str | None]]:
+        """Skip a run that meets a primary that is away, or a leader that leads no more: neither is the job's fault."""
+
+        async def run() -> str | None:
+            try:
+                return await work()
+            except LeaseLost as error:
+                raise Skipped(error.detail) from error
+            except Unavailable as error:
+                # Health, metrics and a condition say that the primary is away; a failure for every second of it would help nobody,
+                # nor one that outlives it by an interval because the primary came back while the call was failing.
+                if error.code == "PRIMARY_UNAVAILABLE" or db.status().primary == "unreachable":
+                    raise Skipped("The primary cannot be reached.") from error
+                raise
+
+        return run
 
     async def replica_sync() -> None:
         on_sync_due()
-        try:
-            await db.sync()
-        except Unavailable as error:
-            skip_when_away(error)
-            raise
+        await db.sync()
 
     async def look() -> None:
         watch.look()
@@ -62,22 +70,12 @@ def job_table(
             sealed = await seals.seal()
         except Conflict as error:
             raise Skipped(error.detail) from error
-        except Unavailable as error:
-            skip_when_away(error)
-            raise
         if sealed is None:
             raise Skipped("Nothing was done since.")
         return sealed
 
     async def audit_check() -> str:
         return await seals.forget(settings.audit.retention_days)
-
-    async def last_seen() -> str:
-        try:
-            return await store_last_seen()
-        except Unavailable as error:
-            skip_when_away(error)
-            raise
 
     async def secret_reseal() -> str:
         if not settings.auth.previous_secrets:
@@ -88,7 +86,7 @@ def job_table(
         Job(
             "last_seen",
             "Keep when sessions and API tokens were last used",
-            last_seen,
+            needs_primary(store_last_seen),
             Every(_LAST_SEEN_INTERVAL_S),
             first_delay_s=_LAST_SEEN_INTERVAL_S,
             shares_rows=True,
@@ -97,7 +95,7 @@ def job_table(
         Job(
             "retention",
             "Forget old rows of the change feed and used Idempotency-Keys",
-            retention,
+            needs_primary(retention),
             Every(_RETENTION_INTERVAL_S),
             scope="leader",
             first_delay_s=60.0,
@@ -106,7 +104,7 @@ def job_table(
         Job(
             "audit_seal",
             "Seal what the audit record was told of",
-            audit_seal,
+            needs_primary(audit_seal),
             Every(_SEAL_INTERVAL_S),
             scope="leader",
             first_delay_s=_SEAL_INTERVAL_S,
@@ -116,7 +114,7 @@ def job_table(
         Job(
             "secret_reseal",
             "Encrypt with the newest secret what is stored under a previous one",
-            secret_reseal,
+            needs_primary(secret_reseal),
             Every(_RESEAL_INTERVAL_S),
             scope="leader",
             first_delay_s=_SEAL_INTERVAL_S,
@@ -126,7 +124,7 @@ def job_table(
         Job(
             "audit_check",
             "Check the seals of the audit record, and forget what is older than audit.retention_days",
-            audit_check,
+            needs_primary(audit_check),
             Every(_CHECK_INTERVAL_S),
             scope="leader",
             first_delay_s=_CHECK_DELAY_S,

@@ -231,7 +231,9 @@ async def test_only_who_shares_a_space_sees_it(world: World) -> None:
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["content-disposition"] == "inline"
         assert answer.headers["cache-control"] == "private, max-age=31536000, immutable"
-        assert "sandbox; default-src 'none'; base-uri 'none'" in answer.headers.get_list("content-security-policy")
+        assert "sandbox; default-src 'none'; base-uri 'none'" in answer.headers.get_list(
+            "content-security-policy"
+        )
         again = await person.get(url, headers={"if-none-match": answer.headers["etag"]})
         assert (again.status_code, again.content) == (304, b"")
     problem(await eve.get(url), 404)
