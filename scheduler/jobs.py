@@ -136,7 +136,7 @@ def job_table(
             Job(
                 "replica_sync",
                 "Fetch what is new at the primary",
-                replica_sync,
+                needs_primary(replica_sync),
                 Every(pace.next_s, shown_s=lambda: pace.meant_s),
                 shares_rows=True,
                 tuned_by="the tuning of replication (PATCH /api/ops/replication)",

@@ -87,6 +87,26 @@ async def test_joining_and_leaving_by_oneself_is_told(either: World) -> None:
     ]
 
 
+async def test_signing_up_by_an_invite_is_told_as_the_three_things_it_is(either: World) -> None:
+    operator, ann = await either.person("Olga"), await either.person("Ann")
+    space_id = (await ann.space())["id"]
+    invite = (await ann.post(f"/api/spaces/{space_id}/invites", {})).json()
+    bob = await either.person("Bob", invite=invite["code"])
+    [[session_id]] = await wait_until(
+        lambda: either.rows("SELECT id FROM session WHERE user_id = ?", bob.id), what="Bob's session"
+    )
+    told_of_bob = [
+        (entry["action"], entry["subject"], entry["data"])
+        for entry in await entries(operator, actor_id=bob.id)
+    ]
+    assert sorted(told_of_bob) == [
+        ("account.created", f"user:{bob.id}", {}),
+        ("member.joined", f"user:{bob.id}", {"by": "invite"}),
+        ("session.created", f"session:{session_id}", {"method": "password"}),
+    ]
+    assert (await told(either, operator, space_id))[-1][0] == "member.joined"
+
+
 async def test_what_is_refused_is_not_told(either: World) -> None:
     """Each is allowed by the local file and refused by the primary, in the batch that would tell of it."""
     operator, ann, bob = [await either.person(name) for name in ("Olga", "Ann", "Bob")]
@@ -122,7 +142,7 @@ async def test_entries_are_found_by_who_what_whom_and_when(world: World) -> None
     space_id = (await ann.space())["id"]
     await ann.post(f"/api/spaces/{space_id}/invites", {})
     everything = await entries(operator)
-    assert len(everything) == 4
+    assert len(everything) == 6
 
     for wanted, key, value in (
         ({"action": "space.created"}, "action", "space.created"),

@@ -18,7 +18,7 @@ from groupspaces.features.accounts.last_seen import LastSeen, Used
 from groupspaces.settings import Auth
 from groupspaces.web.cookies import hash_token
 from groupspaces.web.principal import Grant, Principal
-from tests.features.world import Person, World, running
+from tests.features.world import PASSWORD, Person, World, problem, running
 
 SECRET = "s" * 40
 IDLE_DAYS = 10
@@ -212,3 +212,23 @@ async def _age(world: World, days: Days, *, seen_ago_ms: int) -> None:
     """Let the session have been used so long ago by the clock of those who look."""
     await world.change("UPDATE session SET seen_at_ms = ?", days.clock.now_ms() - seen_ago_ms)
     await world.db.catch_up()
+
+
+async def test_with_one_device_too_many_the_first_is_signed_out(world: World) -> None:
+    """Each is a row on every instance: 100 are kept."""
+    ann, ben = await world.person("Ann"), await world.person("Ben")
+    many = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 99)"
+    await world.change(
+        f"""{many} INSERT INTO session (token_hash, user_id, user_agent, created_at_ms, expires_at_ms, seen_at_ms)
+        SELECT randomblob(32), ?, '', 0, 9e15, 0 FROM n""",
+        ann.id,
+    )
+    assert (await ann.get("/api/users/me")).status_code == 200
+    elsewhere = await world.stranger()
+    body = {"email": ann.email, "password": PASSWORD}
+    assert (await elsewhere.post("/api/auth/sign-in", body)).status_code == 200
+    await world.db.sync(force=True)
+    problem(await ann.get("/api/users/me"), 401)
+    assert (await elsewhere.get("/api/users/me")).status_code == 200
+    assert (await ben.get("/api/users/me")).status_code == 200
+    assert await world.rows("SELECT count(*) FROM session WHERE user_id = ?", ann.id) == [(100,)]

@@ -15,7 +15,15 @@ from typing import Any
 import msgspec
 
 from groupspaces.db.batch import Batch, Read, Statement, Value, Write
-from groupspaces.db.changes import NOBODY, NOW_MS, audience_user, record, record_if_changed, record_last
+from groupspaces.db.changes import (
+    NOBODY,
+    NOW_MS,
+    audience_user,
+    record,
+    record_each,
+    record_if_changed,
+    record_last,
+)
 from groupspaces.db.retention import DAY_MS
 from groupspaces.errors import AppError, NotFound
 from groupspaces.features.accounts.credentials import session_ended
@@ -24,6 +32,8 @@ from groupspaces.web.cookies import hash_token, new_token
 from groupspaces.web.origin import LAST_ACTOR, LAST_SUBJECT, Origin
 
 _USER_AGENT_MAX_CHARS = 200
+# Devices somebody is signed in on; with one more, the one that began first is signed out.
+_SESSIONS_MAX = 100
 
 
 class Session(msgspec.Struct):
@@ -113,6 +123,9 @@ _END_OTHERS_SQL = "DELETE FROM session WHERE user_id = ? AND id <> ?"
 _USE_CEREMONY_SQL = f"""
 INSERT OR IGNORE INTO idempotency (user_id, key, fingerprint, seq, at_ms) VALUES (?, ?, '', 0, {NOW_MS})"""
 
+_TOO_MANY = f"""FROM session WHERE user_id = ? AND id <=
+  (SELECT id FROM session WHERE user_id = ? ORDER BY id DESC LIMIT 1 OFFSET {_SESSIONS_MAX})"""
+
 _FORGET_ENDED_SQL = f"DELETE FROM session WHERE user_id = ? AND expires_at_ms < {NOW_MS}"
 
 
@@ -161,6 +174,7 @@ async def open_session(
             ),
             record_last("session.created", actor_id=known.user_id, audience=NOBODY),
             _audited(session),
+            *_ending_first(known.user_id),
             *ending_replaced(session),
         ],
         conflicts={"session.ceremony": refused},
@@ -326,6 +340,16 @@ def _audited(session: NewSession) -> Statement:
     return session.origin.audit(
         "session.created", data=data, subject_sql=f"'session:' || {LAST_SUBJECT}", actor_sql=LAST_ACTOR
     )
+
+
+def _ending_first(user_id: int) -> list[Statement]:
+    """Return what ends the sessions that are one too many: each is a row on every instance."""
+    whose = (user_id, user_id)
+    audience = audience_user(user_id)
+    told = record_each(
+        "session.ended", _TOO_MANY, whose, actor_id=user_id, audience=audience, subject_sql="id"
+    )
+    return [told, Statement(f"DELETE {_TOO_MANY}", whose)]
 
 
 def _ending(user_id: int, session_id: int, origin: Origin, *, refused: AppError | None) -> Batch:

@@ -27,7 +27,7 @@ from groupspaces.features.accounts.passwords import Passwords
 from groupspaces.features.accounts.sessions import NewSession, Session
 from groupspaces.features.accounts.users import User
 from groupspaces.keys import KeyRing
-from groupspaces.web.origin import LAST_SUBJECT, Origin
+from groupspaces.web.origin import LAST_SUBJECT
 
 # The `credentials_version` that a new person has.
 NEWCOMERS_VERSION = 1
@@ -159,7 +159,7 @@ async def sign_up(
     ]
     if admission is not None:
         statements += [*admission.statements, _joined(admission)]
-    statements += [_audited(session.origin), *sessions.ending_replaced(session)]
+    statements += [*_audited(session, admission), *sessions.ending_replaced(session)]
     taken = Conflict("There is an account with this e-mail address. Sign in instead.", code="EMAIL_TAKEN")
     if applicant.elsewhere is not None:
         statements += linked.linking_newcomer(applicant.elsewhere, applicant.email, session.origin)
@@ -200,9 +200,29 @@ def _joined(admission: Admission) -> Statement:
     )
 
 
-def _audited(origin: Origin) -> Statement:
+def _audited(session: NewSession, admission: Admission | None) -> list[Statement]:
     """The last change, whichever it is, is about the new person."""
-    return origin.audit("account.created", subject_sql=f"'user:' || {LAST_SUBJECT}", actor_sql=LAST_SUBJECT)
+    origin, person = session.origin, f"'user:' || {LAST_SUBJECT}"
+    entries = [
+        origin.audit("account.created", subject_sql=person, actor_sql=LAST_SUBJECT),
+        origin.audit(
+            "session.created",
+            data={"method": session.method},
+            subject_sql="'session:' || (SELECT max(id) FROM session)",
+            actor_sql=LAST_SUBJECT,
+        ),
+    ]
+    if admission is not None:
+        entries.append(
+            origin.audit(
+                "member.joined",
+                data={"by": "invite"},
+                space_id=admission.space_id,
+                subject_sql=person,
+                actor_sql=LAST_SUBJECT,
+            )
+        )
+    return entries
 
 
 def _same_code(expected: str, given: str) -> bool:

@@ -1,8 +1,8 @@
-"""Usernames: by which name a person is mentioned, and that nobody else ever goes by it.
+"""Usernames: by which name a person is mentioned, and that nobody else goes by it while their account exists.
 
 Owns their form, the words nobody may have, what new people are given, and the table `former_username`: a name somebody gives up
-stays theirs, so that older messages go on naming them and nobody can take their place under it. They may go back to it. Only
-ASCII is allowed, so no two names look alike to Unicode's tables. Never writes `user`: see `users.py`.
+stays theirs, so that older messages go on naming them and nobody can take their place under it. They may go back to it. A deleted
+account keeps no name. Only ASCII is allowed, so no two names look alike to Unicode's tables. Never writes `user`: see `users.py`.
 """
 
 from __future__ import annotations
