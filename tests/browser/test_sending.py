@@ -136,6 +136,7 @@ async def test_what_was_taken_back_although_the_server_has_it_is_stored_once(hou
             await route.fetch()  # the server takes it
         return await route.abort()
 
+    await expect(page.locator(".empty-card")).to_be_visible()
     await page.route("**/api/spaces/*/messages", lose_the_answer)
     # Nor does the page learn of it by reading: then there would be nothing to take back.
     await page.route("**/api/spaces/*/messages?*", lambda route: route.abort())
