@@ -34,7 +34,7 @@ _HEAD_SQL = "SELECT (SELECT max(seq) FROM change), (SELECT max(epoch) FROM linea
 _SPACING_S = 0.02
 # The same for rounds that nobody here waits for, because other instances told of news.
 TOLD_SPACING_S = 0.05
-# When fetching what we were told of failed while the primary is there, as it does while it compacts its log.
+# When fetching what we know of failed while the primary is there, as it does while it compacts its log.
 _TOLD_RETRY_S = 1.0
 
 
@@ -234,16 +234,19 @@ class Replication:
                 if forced or wanted_seq != self._follower.seq or rebuilding:
                     await self._fetch()
         except Unavailable:
-            self._try_again(told)
+            self._try_again(_Told(max(told.seq, wanted_seq), told.heads))
             raise
         self.known_equal(wanted_seq, started_s, started_at_ms)
         return Round(self._follower.seq, primary_seq, (time.monotonic() - started_s) * 1000)
 
-    def _try_again(self, told: _Told) -> None:
-        """Fetch later what was told of: nobody rings twice for the same. A primary that is away tells of its return."""
-        if told.seq <= self._follower.seq or not self._remote.reachable:
+    def _try_again(self, missing: _Told) -> None:
+        """Fetch soon what is known to be missing: nobody rings twice for it, nor writes it again.
+
+        A primary that is away tells of its return.
+        """
+        if missing.seq <= self._follower.seq or not self._remote.reachable:
             return
-        self._told = max(told, self._told, key=lambda known: known.seq)
+        self._told = max(missing, self._told, key=lambda known: known.seq)
         if self._told_timer is None:
             self._told_timer = asyncio.get_running_loop().call_later(_TOLD_RETRY_S, self._fetch_told)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from groupspaces.errors import Unavailable
 from groupspaces.host.crew import Crew
 from groupspaces.logging_context import log
 
@@ -74,8 +75,10 @@ class Standalone:
         return self._follower.file_seq() if self._crew.seat.is_shared else self._follower.seq
 
     async def sync(self, *, force: bool) -> Round:
-        """Return our own position: there is nothing to fetch."""
-        self.refresh()
+        """Return our own position, once the follower knows of all that is committed: nothing has to be fetched."""
+        # A write is told of a moment after its commit, when another may have read it already.
+        if not self._follower.advance():
+            raise Unavailable("The database file is busy. Try again.", code="DATABASE_BUSY", retry_after_s=1)
         return Round(self._follower.seq, self._follower.seq, 0.0)
 
     def _advance(self) -> None:

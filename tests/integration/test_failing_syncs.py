@@ -59,6 +59,35 @@ async def test_health_is_degraded_while_nothing_can_be_fetched(tmp_path: Path) -
                     await wait_until(lambda: _answers(alice, space_id), what="it fetches again")
 
 
+async def test_what_could_not_be_fetched_is_tried_again_long_before_the_next_interval(tmp_path: Path) -> None:
+    with Sqld(tmp_path / "primary") as primary:
+        primary.start()
+        with LatencyProxy(tmp_path / "wire", primary.port) as wire:
+            wire.start()
+            hourly = {"replica__interval_s": 3600, "replica__idle_interval_s": 3600}
+            settings = replica_settings(primary.url, replica__url=wire.url, **hourly)
+            with Server(tmp_path / "a", settings) as server:
+                server.start("--migrate")
+                async with Participant(server.url) as alice:
+                    await alice.sign_up()
+                    expect(await alice.get("/api/users/me"), 200)
+                    wire.set_mode("reset")
+                    await alice.space()
+
+                    async def status() -> str:
+                        return str((await alice.get("/api/health")).json()["status"])
+
+                    async def is_degraded() -> bool:
+                        return await status() == "degraded"
+
+                    async def is_healthy() -> bool:
+                        return await status() == "healthy"
+
+                    await wait_until(is_degraded, what="the fetch of an own write has failed")
+                    wire.set_mode("pass")
+                    await wait_until(is_healthy, 10, what="nobody asked, and it was fetched")
+
+
 async def test_a_stop_answers_those_whose_write_still_waits(tmp_path: Path) -> None:
     with Sqld(tmp_path / "primary") as primary:
         primary.start()
