@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Page, Route, expect
 
 from tests.browser.house import NO_ANSWER, SIGNED_OUT, House, composer, contents, messages, send
 from tests.browser.test_sending import refuse_posts
@@ -97,6 +98,53 @@ async def test_a_message_this_browser_cannot_keep_says_so_and_asks_before_the_ta
     await expect(messages(page, "Held by a thread").get_by_text("Sent")).to_be_visible()
     assert not await page.evaluate(asks)
     assert await contents(await house.member("Ana"), space_id) == ["Held by a thread"]
+
+
+async def hold_session_answer(page: Page) -> asyncio.Event:
+    """Have the page ask who it is; its answer is there when this returns, and arrives once the event is set."""
+    answered, arrive = asyncio.Event(), asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        answer = await route.fetch()
+        answered.set()
+        await arrive.wait()
+        await route.fulfill(response=answer)
+
+    await page.route("**/api/auth/session", hold, times=1)
+    await page.evaluate("new BroadcastChannel('gs.session').postMessage(null)")
+    await answered.wait()
+    return arrive
+
+
+async def test_an_answer_from_before_signing_out_brings_nobody_back(house: House) -> None:
+    person = await house.browser("Ana", "/settings")
+    person.expect_errors(SIGNED_OUT)
+    page = person.page
+    await expect(page.get_by_role("button", name="Sign out of this device")).to_be_visible()
+    arrive = await hold_session_answer(page)
+    await page.get_by_role("button", name="Sign out of this device").click()
+    await expect(page.get_by_label("E-mail")).to_be_visible()
+    async with page.expect_response(lambda answer: answer.status == 401) as refused:
+        arrive.set()
+    assert (await refused.value).url.endswith("/api/auth/session")  # asked once more, and nothing else
+    await expect(page.get_by_label("E-mail")).to_be_visible()
+    await expect(page).to_have_url(re.compile("/sign-in"))
+
+
+async def test_an_answer_from_before_a_change_does_not_take_it_back(house: House) -> None:
+    page = (await house.browser("Ana", "/settings")).page
+    arrive = await hold_session_answer(page)
+    await page.get_by_label("Name", exact=True).fill("Ana Lestari")
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.locator(".rail .me")).to_contain_text("Ana Lestari")
+    async with page.expect_response("**/api/auth/session") as late:
+        arrive.set()
+    await (await late.value).finished()
+    async with page.expect_response("**/api/users/me") as saved:
+        await page.get_by_label("Name", exact=True).fill("Ana L.")
+        await page.get_by_role("button", name="Save").click()
+    assert (await saved.value).status == 200  # on top of the version that was saved
+    await expect(page.locator(".rail .me")).to_contain_text("Ana L.")
 
 
 @pytest.mark.parametrize("value", ['{"text":"x"}', '"x"', "7", "[1]", "null", "{", '{"key":"k","content":5}'])

@@ -10,16 +10,29 @@ export const session = createStore({ status: "unknown", user: null, error: null 
 
 export const me = () => session.get().user;
 
+// What is known is of the newest question or deed; an answer to an older question is not believed.
+let count = 0;
+let knownSince = 0;
+const learn = (patch, since = (count += 1)) => {
+  knownSince = since;
+  session.set(patch);
+};
+
 /** Ask the server who we are. Whoever is signed in stays so until the server says otherwise. */
 export async function loadSession() {
   const wasIn = session.get().status === "in";
+  const mine = (count += 1);
+  let answer;
   try {
     const { user } = await api.get("/auth/session", { quiet401: true, as: null });
-    session.set({ status: "in", user });
+    answer = { status: "in", user };
   } catch (error) {
-    if (error.status === 401) session.set({ status: "out", user: null });
-    else if (!wasIn) session.set({ status: "error", error });
+    if (error.status === 401) answer = { status: "out", user: null };
+    else if (wasIn || mine < knownSince) return;
+    else answer = { status: "error", error };
   }
+  if (mine < knownSince) await loadSession(); // somebody signed in or out, or changed something, while this was under way
+  else learn(answer, mine);
 }
 
 // Nobody is signed in yet, or the wrong one: who asks does not matter, and a no is an answer.
@@ -47,7 +60,7 @@ export async function signUp({ name, email, password, invite, setupCode }) {
 }
 
 function enter({ user }) {
-  session.set({ status: "in", user, error: null });
+  learn({ status: "in", user, error: null });
   tellTabs();
 }
 
@@ -57,11 +70,11 @@ export async function confirmByPassword(password) {
 }
 
 /** The person as they are now, after they changed something about themselves. */
-export const noteMe = (changes) => session.set({ user: { ...me(), ...changes } });
+export const noteMe = (changes) => learn({ user: { ...me(), ...changes } });
 
 /** This browser's session has ended by what was just done. */
 export function noteSignedOut() {
-  session.set({ status: "out", user: null });
+  learn({ status: "out", user: null });
   tellTabs();
 }
 
