@@ -12,7 +12,7 @@ import pyotp
 import pytest
 from playwright.async_api import BrowserContext, Page, Request, expect
 
-from tests.browser.house import SIGNED_OUT, House, OpenProfile
+from tests.browser.house import NO_ANSWER, SIGNED_OUT, House, OpenProfile
 from tests.browser.test_looks import NARROW, findings
 from tests.conftest import StartServer
 from tests.support.browser import PHONE, Person
@@ -139,24 +139,39 @@ async def test_a_recovery_code_opens_in_place_of_the_authenticator_once(
             await expect(field).to_have_accessible_description(re.compile("none of your unused"))
 
 
+ONLY_BY_PROVIDER = {
+    "limits.enabled": False,
+    "auth.password_sign_in": False,
+    "oauth.oidc_name": "Campus ID",
+    "oauth.oidc_issuer": "https://id.campus.example",
+    "oauth.oidc_client_id": "x",
+    "oauth.oidc_client_secret": "y",
+}
+
+
 async def test_only_the_ways_that_are_open_are_shown(
     start_server: StartServer, new_person: OpenProfile
 ) -> None:
-    server = start_server(
-        {
-            "limits.enabled": False,
-            "auth.password_sign_in": False,
-            "oauth.oidc_name": "Campus ID",
-            "oauth.oidc_issuer": "https://id.campus.example",
-            "oauth.oidc_client_id": "x",
-            "oauth.oidc_client_secret": "y",
-        }
-    )
+    server = start_server(ONLY_BY_PROVIDER)
     page = await visitor(new_person, f"http://localhost:{server.port}", "/sign-in")
     await expect(page.get_by_role("link", name="Continue with Campus ID")).to_be_visible()
     await expect(page.get_by_role("button", name="Use a passkey")).to_be_visible()
     for gone in (page.get_by_label("E-mail"), page.get_by_label("Password"), page.get_by_text("Forgot")):
         await expect(gone).to_have_count(0)
+
+
+async def test_the_ways_are_asked_for_again_when_no_answer_came(
+    start_server: StartServer, new_person: OpenProfile
+) -> None:
+    server = start_server(ONLY_BY_PROVIDER)
+    person = await new_person(f"http://localhost:{server.port}")
+    person.expect_errors(SIGNED_OUT)
+    person.expect_errors(NO_ANSWER)
+    await person.page.route("**/api/auth/providers", lambda route: route.abort(), times=1)
+    await person.page.goto("/sign-in")
+    await expect(person.page.get_by_label("E-mail")).to_be_visible()
+    await expect(person.page.get_by_role("link", name="Continue with Campus ID")).to_be_visible()
+    await expect(person.page.get_by_label("E-mail")).to_have_count(0)
 
 
 @pytest.fixture

@@ -1,11 +1,12 @@
-/** Which ways into this place are open: asked once per page, before anybody is signed in. */
+/** Which ways into this place are open: asked until it is answered once per page, before anybody is signed in. */
 
 import { api } from "../../lib/api.js";
+import { useRetry } from "../../ui/LoadError.js";
 import { useLoaded } from "../../ui/useLoaded.js";
 
 let known = null;
 
-/** When nobody answers, the form is better than nothing: what it brings is decided by the server. */
+/** As long as nobody answers, the form is better than nothing: what it brings is decided by the server. */
 const UNKNOWN = { password: true, passkeys: false, sign_up: "open", mail: true, items: [] };
 
 async function ask() {
@@ -15,7 +16,8 @@ async function ask() {
 
 /** `{password, passkeys, sign_up, mail, items}`, or null while asking. */
 export function useWaysIn() {
-  const { data, error } = useLoaded(ask);
+  const { data, error, reload } = useLoaded(ask);
+  useRetry(error, reload);
   return known ?? data ?? (error && UNKNOWN);
 }
 
