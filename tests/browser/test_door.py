@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from typing import Any
 
 import pyotp
 import pytest
-from playwright.async_api import BrowserContext, Page, Request, expect
+from playwright.async_api import BrowserContext, Page, Request, Route, expect
 
 from tests.browser.house import NO_ANSWER, SIGNED_OUT, House, OpenProfile
 from tests.browser.test_looks import NARROW, findings
@@ -158,6 +159,51 @@ async def test_only_the_ways_that_are_open_are_shown(
     await expect(page.get_by_role("button", name="Use a passkey")).to_be_visible()
     for gone in (page.get_by_label("E-mail"), page.get_by_label("Password"), page.get_by_text("Forgot")):
         await expect(gone).to_have_count(0)
+
+    await page.get_by_role("link", name="Make an account").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Make your account")
+    await expect(page.get_by_role("link", name="Continue with Campus ID")).to_be_visible()
+    await expect(page.locator("input")).to_have_count(0)
+    assert await findings(page) == []
+    await page.goto("/forgot")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("No passwords here")
+    await expect(page.locator("input")).to_have_count(0)
+    assert await findings(page) == []
+
+
+async def test_until_the_ways_are_known_the_outline_of_a_form_is_shown(
+    server: Server, new_person: OpenProfile
+) -> None:
+    person = await new_person(server.url)
+    person.expect_errors(SIGNED_OUT)
+    page, is_shown = person.page, asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        await is_shown.wait()
+        await route.continue_()
+
+    await page.route("**/api/auth/providers", hold)
+    for path, title in (("/sign-in", "Sign in"), ("/sign-up", "Make your account")):
+        is_shown.clear()
+        await page.goto(path)
+        await expect(page.get_by_role("status", name="Opening").locator(".sk").first).to_be_visible()
+        await expect(page.get_by_role("heading", level=1)).to_have_text(title)
+        assert await findings(page) == []
+        is_shown.set()
+        await expect(page.get_by_label("E-mail")).to_be_visible()
+
+
+async def test_starting_over_keeps_the_address_and_asks_for_the_password(
+    house: House, new_person: OpenProfile
+) -> None:
+    ana = await house.member("Ana")
+    await with_two_factor(ana)
+    page = await visitor(new_person, house.server.url, "/sign-in")
+    await sign_in(page, ana.email, PASSWORD)
+    await page.get_by_role("button", name="Start over").click()
+    await expect(page.get_by_label("E-mail")).to_have_value(ana.email)
+    await expect(page.get_by_label("Password", exact=True)).to_be_focused()
+    await expect(page.get_by_label("Password", exact=True)).to_have_value("")
 
 
 async def test_the_ways_are_asked_for_again_when_no_answer_came(
@@ -412,6 +458,21 @@ async def test_nobody_learns_from_the_forgotten_password_who_has_an_account(
     assert words[0] == words[1]
 
 
+async def test_what_is_no_address_is_told_with_what_to_do(server: Server, new_person: OpenProfile) -> None:
+    page = await visitor(new_person, server.url, "/forgot")
+    field = page.get_by_label("E-mail")
+    for typed in ("bob@exa mple.org", "bob", "bob@example..org"):
+        await field.fill(typed)
+        await field.press("Enter")
+        await expect(field).to_have_accessible_description(re.compile("one @ in it, and no spaces"))
+        await expect(field).to_have_attribute("aria-invalid", "true")
+    await page.goto("/sign-up")
+    await page.get_by_label("Your name").fill("Bob")
+    await field.fill("bob@exa mple.org")
+    await page.get_by_role("button", name="Make the account").click()
+    await expect(field).to_have_accessible_description(re.compile("There is a space in the address"))
+
+
 async def test_where_no_mail_is_sent_the_operator_is_told(house: House, new_person: OpenProfile) -> None:
     ana = await house.member("Ana")
     page = await visitor(new_person, house.server.url, "/forgot", viewport=PHONE)
@@ -467,7 +528,8 @@ async def test_dead_and_cut_off_links_say_what_to_do(
         await page.get_by_role("button", name="Set the password").click()
     if path == "/enter":
         await page.get_by_role("button", name="Sign in").click()
-    await expect(page.get_by_role("heading", level=1)).to_have_text("This link does not work any more")
+    dead = page.get_by_role("heading", name="This link does not work any more", level=1)
+    await expect(dead).to_be_focused()
     assert await findings(page) == []
     assert await page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"]
 

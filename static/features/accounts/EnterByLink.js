@@ -1,4 +1,4 @@
-import { html, useState } from "../../vendor/preact.js";
+import { html, useEffect, useState } from "../../vendor/preact.js";
 import { explain } from "../../lib/problems.js";
 import { navigate } from "../../lib/router.js";
 import { useStore } from "../../lib/store.js";
@@ -22,7 +22,11 @@ function Way({ token }) {
   const [step, setStep] = useState("press");
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState(null);
+  const [isBack, setBack] = useState(false);
   const heading = usePaneHeading("Sign in by link");
+  useEffect(() => {
+    if (isBack) heading.current?.focus();
+  }, [isBack]);
 
   const enter = async (proof) => {
     await signIn(proof);
@@ -30,6 +34,7 @@ function Way({ token }) {
   };
   const press = async () => {
     setBusy(true);
+    setBack(false);
     setProblem(null);
     try {
       await enter({ link: token });
@@ -41,10 +46,14 @@ function Way({ token }) {
     }
   };
 
-  if (step === "code") return html`<${SecondFactor} submit=${(totp) => enter({ link: token, totp })} startOver=${() => setStep("press")} />`;
+  const startOver = () => {
+    setStep("press");
+    setBack(true);
+  };
+  if (step === "code") return html`<${SecondFactor} submit=${(totp) => enter({ link: token, totp })} startOver=${startOver} />`;
   if (!token || step === "dead") {
     return html`
-      <${DeadLink} title=${token ? "This link does not work any more" : "Open the whole link"} actions=${html`<a class="btn btn-primary" href="/sign-in">Sign in another way</a>`}>
+      <${DeadLink} isAnswer=${step === "dead"} title=${token ? "This link does not work any more" : "Open the whole link"} actions=${html`<a class="btn btn-primary" href="/sign-in">Sign in another way</a>`}>
         ${token ? "Links to sign in work once, for ten minutes. Ask whoever made it for another one." : "This page needs the whole link. If it was loaded anew, open the link again."}
       <//>`;
   }

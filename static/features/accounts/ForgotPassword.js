@@ -9,6 +9,8 @@ import { usePaneHeading } from "../../ui/usePaneHeading.js";
 import { Door } from "./Door.js";
 import { useWaysIn } from "./waysIn.js";
 
+const UNLIKE_AN_ADDRESS = "Enter the e-mail address of your account. It has one @ in it, and no spaces.";
+
 /** Ask for a link to set a new password. The answer is the same for every address: it tells nobody who has an account. */
 export function ForgotPassword() {
   const ways = useWaysIn();
@@ -22,8 +24,8 @@ export function ForgotPassword() {
     event.preventDefault();
     const field = event.currentTarget.elements.email;
     const address = email.trim();
-    if (!address.includes("@")) {
-      setProblem({ email: "Enter the e-mail address of your account. It has an @ in it." });
+    if (!/^[^\s@]+@[^\s@]+$/.test(address)) {
+      setProblem({ email: UNLIKE_AN_ADDRESS });
       return field.focus();
     }
     setBusy(true);
@@ -32,14 +34,14 @@ export function ForgotPassword() {
       await api.post("/auth/password/forgot", { email: address }, { key: null, quiet401: true, as: null });
       setAsked(address);
     } catch (error) {
-      const found = fieldProblem(error, "email");
-      setProblem(found ? { email: found } : { form: explain(error) });
+      setProblem(fieldProblem(error, "email") ? { email: UNLIKE_AN_ADDRESS } : { form: explain(error) });
     }
     setBusy(false);
     return undefined;
   };
 
   if (asked && ways) return html`<${Asked} email=${asked} mail=${ways.mail} again=${() => setAsked(null)} />`;
+  if (ways && !ways.password) return html`<${NoPasswords} />`;
   return html`
     <${Door} onSubmit=${send}>
       <h1 class="title-3xl" tabindex="-1" ref=${heading}>Set a new password</h1>
@@ -50,6 +52,16 @@ export function ForgotPassword() {
       <${TextField} label="E-mail" type="email" name="email" autocomplete="username" autocapitalize="none" spellcheck="false" value=${email} onInput=${setEmail} error=${problem.email} />
       <${Button} kind="primary" wide type="submit" busy=${busy && "Asking…"}>${ways && !ways.mail ? "Tell the operator" : "Send me a link"}<//>
       <p class="sm ink-2">Remembered it? <a href="/sign-in">Sign in</a></p>
+    <//>`;
+}
+
+function NoPasswords() {
+  const heading = usePaneHeading("No passwords here");
+  return html`
+    <${Door}>
+      <${Empty} drawing="gate" heading="h1" headingRef=${heading} title="No passwords here" actions=${html`<a class="btn btn-primary" href="/sign-in">Back to sign in</a>`}>
+        Signing in by password is switched off at this place. Take another way.
+      <//>
     <//>`;
 }
 

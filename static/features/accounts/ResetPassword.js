@@ -54,7 +54,7 @@ function Form({ token }) {
   if (isDone) return html`<${Done} />`;
   if (!token || problem.isDead) {
     return html`
-      <${DeadLink} title=${token ? "This link does not work any more" : "Open the link from the mail"} actions=${html`<a class="btn btn-primary" href="/forgot">Ask for a new link</a><a class="btn" href="/sign-in">Sign in</a>`}>
+      <${DeadLink} isAnswer=${problem.isDead} title=${token ? "This link does not work any more" : "Open the link from the mail"} actions=${html`<a class="btn btn-primary" href="/forgot">Ask for a new link</a><a class="btn" href="/sign-in">Sign in</a>`}>
         ${token
           ? "Links to set a password work once and for a short time, and only the newest one. If you set a password with it a moment ago, sign in with that."
           : "This page needs the whole link. If it was loaded anew, open the link again; it still works."}

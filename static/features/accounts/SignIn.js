@@ -7,6 +7,7 @@ import { PasswordField, TextField } from "../../ui/TextField.js";
 import { usePaneHeading } from "../../ui/usePaneHeading.js";
 import { InviteCard, useInvite } from "../spaces/InviteCard.js";
 import { Door } from "./Door.js";
+import { DoorOpening } from "./DoorOpening.js";
 import { ProviderMark } from "./ProviderMark.js";
 import { SecondFactor } from "./SecondFactor.js";
 import { signIn, signInByPasskey, wishToJoin } from "./session.js";
@@ -21,6 +22,7 @@ export function SignIn({ query }) {
   const invite = query.get("invite");
   const { preview } = useInvite(invite);
   const [proof, setProof] = useState(null); // e-mail and password that were right and need the second factor
+  const [again, setAgain] = useState(null); // the e-mail of who starts over
   const next = invite ? `/invite/${encodeURIComponent(invite)}` : ownPath(query.get("next"));
   const arrive = () => navigate(next, { replace: true });
   const enter = async (way) => {
@@ -30,22 +32,25 @@ export function SignIn({ query }) {
   };
 
   const card = preview && html`<${InviteCard} preview=${preview} note="you join after signing in" />`;
-  if (proof) {
-    return html`<${SecondFactor} submit=${(totp) => enter(() => signIn({ ...proof, totp }))} startOver=${() => setProof(null)} />`;
-  }
-  if (!ways) return html`<${Door}><p class="sr" role="status">Opening</p><//>`;
+  const startOver = () => {
+    setAgain(proof.email);
+    setProof(null);
+  };
+  if (proof) return html`<${SecondFactor} submit=${(totp) => enter(() => signIn({ ...proof, totp }))} startOver=${startOver} />`;
+  if (!ways) return html`<${DoorOpening} title="Sign in" />`;
   return html`<${Ways} ways=${ways} invite=${invite} next=${next} joins=${Boolean(preview)} card=${card} enter=${enter} askCode=${setProof}
-    code=${query.get("problem")} />`;
+    code=${query.get("problem")} again=${again} />`;
 }
 
-function Ways({ ways, invite, next, joins, card, enter, askCode, code }) {
-  const [values, setValues] = useState({ email: "", password: "" });
+function Ways({ ways, invite, next, joins, card, enter, askCode, code, again }) {
+  const [values, setValues] = useState({ email: again ?? "", password: "" });
   const [busy, setBusy] = useState(null); // "password" or "passkey"
   const [problem, setProblem] = useState(code && { text: explainCode(code) });
   const heading = usePaneHeading("Sign in");
   useOffer(ways.passkeys, enter, (error) => setProblem({ text: explain(error) }));
   useEffect(() => {
     if (code) navigate(withoutProblem(), { replace: true }); // told once
+    if (again) heading.current.closest("form")?.elements.password.focus();
   }, []);
 
   const put = (field) => (text) => setValues((before) => ({ ...before, [field]: text }));

@@ -9,6 +9,7 @@ import { usePaneHeading } from "../../ui/usePaneHeading.js";
 import { InviteCard, useInvite } from "../spaces/InviteCard.js";
 import { InviteLinkField } from "../spaces/InviteLinkField.js";
 import { Door } from "./Door.js";
+import { DoorOpening } from "./DoorOpening.js";
 import { NewPasswordField, newPasswordProblem } from "./NewPasswordField.js";
 import { ProviderMark } from "./ProviderMark.js";
 import { signUp } from "./session.js";
@@ -24,9 +25,10 @@ export function SignUp({ query }) {
   const ways = useWaysIn();
   const [settingUp, setSettingUp] = useState(false);
   const code = query.get("invite");
-  if (!ways) return html`<${Door}><p class="sr" role="status">Opening</p><//>`;
+  if (!ways) return html`<${DoorOpening} title="Make your account" />`;
   const isOpen = ways.sign_up === "open" || (ways.sign_up === "invite" && code);
-  if (!isOpen && !settingUp) return html`<${Closed} mode=${ways.sign_up} setUp=${() => setSettingUp(true)} />`;
+  if (!isOpen && !settingUp) return html`<${Closed} mode=${ways.sign_up} setUp=${ways.password && (() => setSettingUp(true))} />`;
+  if (!ways.password) return html`<${ByProvider} ways=${ways} code=${code} />`;
   return html`<${Form} ways=${ways} code=${code} settingUp=${settingUp} />`;
 }
 
@@ -39,9 +41,35 @@ function Closed({ mode, setUp }) {
       ${mode === "invite" && html`<${InviteLinkField} />`}
       <p class="sm ink-2 row row-wrap door-ways">
         <span>Already here? <a href="/sign-in">Sign in</a></span>
-        <button class="as-link" type="button" onClick=${setUp}>I set this place up</button>
+        ${setUp && html`<button class="as-link" type="button" onClick=${setUp}>I set this place up</button>`}
       </p>
     <//>`;
+}
+
+/** Where nobody signs in by password: an account comes with the first visit from a provider. */
+function ByProvider({ ways, code }) {
+  const heading = usePaneHeading("Make your account");
+  const { preview } = useInvite(code);
+  return html`
+    <${Door}>
+      ${preview && html`<${InviteCard} preview=${preview} note="your account is made first" />`}
+      <h1 class="title-3xl" tabindex="-1" ref=${heading}>Make your account</h1>
+      <p class="ink-2">${ways.items.length
+        ? "Your account is made when you come in for the first time."
+        : "Signing in by password is switched off here, so no account can be made on this page. The operator of this place can make one for you."}</p>
+      <${Providers} ways=${ways} code=${code} />
+      <${AlreadyHere} code=${code} joining=${preview?.space.name} />
+    <//>`;
+}
+
+function Providers({ ways, code }) {
+  const next = code ? `/invite/${encodeURIComponent(code)}` : "/";
+  return ways.items.map((provider) => html`
+    <a class="btn btn-line btn-wide" href=${providerLink(provider, { next, invite: code })}><${ProviderMark} id=${provider.id} />Continue with ${provider.name}</a>`);
+}
+
+function AlreadyHere({ code, joining }) {
+  return html`<p class="sm ink-2">Already here? <a href=${code ? `/sign-in?invite=${encodeURIComponent(code)}` : "/sign-in"}>${joining ? "Sign in and join" : "Sign in"}</a></p>`;
 }
 
 function Form({ ways, code, settingUp }) {
@@ -81,13 +109,11 @@ function Form({ ways, code, settingUp }) {
   };
 
   const joining = preview?.space.name;
-  const next = code ? `/invite/${encodeURIComponent(code)}` : "/";
   return html`
     <${Door} onSubmit=${submit}>
       ${preview && html`<${InviteCard} preview=${preview} note="your account is made first" />`}
       <h1 class="title-3xl" tabindex="-1" ref=${heading}>Make your account</h1>
-      ${ways.items.map((provider) => html`
-        <a class="btn btn-line btn-wide" href=${providerLink(provider, { next, invite: code })}><${ProviderMark} id=${provider.id} />Continue with ${provider.name}</a>`)}
+      <${Providers} ways=${ways} code=${code} />
       ${ways.items.length > 0 && html`<p class="or">or with e-mail</p>`}
       ${problems.form && html`<${FieldError} text=${problems.form} role="alert" />`}
       <${TextField} label="Your name" name="name" autocomplete="name" maxlength="80" value=${values.name} onInput=${put("name")}
@@ -100,8 +126,7 @@ function Form({ ways, code, settingUp }) {
         hint="The server printed it when it started. It proves that the first account is its operator's." />`}
       <${Button} kind="primary" wide type="submit" busy=${busy && "Making the account…"}>
         ${joining ? `Make the account and join ${joining}` : "Make the account"}<//>
-      <p class="sm ink-2">Already here? <a href=${code ? `/sign-in?invite=${encodeURIComponent(code)}` : "/sign-in"}>
-        ${joining ? "Sign in and join" : "Sign in"}</a></p>
+      <${AlreadyHere} code=${code} joining=${joining} />
     <//>`;
 }
 
@@ -118,6 +143,7 @@ function check({ name, email, password }) {
 /** What is wrong with an e-mail address before anybody is asked, or null. */
 export function emailProblem(address) {
   if (!address.includes("@")) return "Enter your e-mail address. It has an @ in it.";
+  if (/\s/.test(address)) return "There is a space in the address. Take it out.";
   if (/^[^\s@]+@[^\s@]+\.[^\s@.]+$/.test(address)) return null;
   return `The address ends after “${address.split("@").pop()}”. Add the part after the dot, such as .org.`;
 }
