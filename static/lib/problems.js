@@ -3,12 +3,14 @@
 import { ApiError } from "./api.js";
 
 const TEXTS = {
-  OFFLINE: "There is no connection to this place right now. Nothing is lost; try again in a moment.",
+  OFFLINE: "There is no connection to this place right now. What you typed is kept here; try again in a moment.",
   CONFIRM_CANCELLED: "",
   BAD_CREDENTIALS: "E-mail and password do not match. Check both, or set a new password.",
   TOTP_REQUIRED: "Enter the 6 digits from your authenticator, or use a recovery code.",
   TOTP_WRONG: "This code is not right. Codes change every 30 seconds and work once: wait for the next one, and look at the clock of your phone.",
   PASSKEY_INVALID: "This passkey could not be confirmed. It may have been removed, or the question was open for too long. Try again.",
+  PASSKEY_OF_ANOTHER: "This passkey belongs to another account. Choose one of the account you are signed in to.",
+  TOKEN_SHOWN_ALREADY: "The first answer got lost on its way: the token was made, and nobody has seen it. Revoke it in the list, then make another one.",
   PASSWORD_SIGN_IN_OFF: "Signing in by password is switched off here. Take another way.",
   LAST_WAY_IN: "This is your only way in. Add another one first, such as a password or a passkey.",
   LINK_INVALID: "This link does not work any more.",

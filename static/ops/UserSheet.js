@@ -26,7 +26,7 @@ export function UserSheet({ id, onClose, onChanged }) {
   const done = (words) => (answer) => {
     if (words) toast(words);
     if (answer?.id) user.put((before) => ({ ...before, ...answer }));
-    else user.reload();
+    user.reload(); // an act on one thing changes others: who is suspended is signed in nowhere
   };
   useEffect(() => {
     if (user.data) onChanged(user.data);
@@ -46,7 +46,7 @@ export function UserSheet({ id, onClose, onChanged }) {
               <ul class="acts">
                 <${Act} title="Hand over a link for a new password" words=${data.has_password ? "They choose another password by it. Links made before stop working." : "They have no password yet and choose one by it."}
                   verb="Make a link…" notNow=${data.suspended_at && "Restore them first: a link lets nobody in who is suspended."} strong=${Boolean(data.reset_asked_at)} onClick=${() => setDoing("link")} />
-                ${actsOn(data, me().id).map((act) => html`<${Act} key=${act.title} ...${act} onClick=${() => setDoing(act)} />`)}
+                ${actsOn(data, me().id).map((act, place) => html`<${Act} key=${place} ...${act} onClick=${() => setDoing(act)} />`)}
                 <${Act} title="Delete the account" words="Everything about them goes. What they wrote stays, as from “Deleted account”." verb="Delete…" bad
                   notNow=${data.id === me().id && "Your own account is deleted in your settings."} onClick=${() => setDoing("delete")} />
               </ul>

@@ -30,7 +30,7 @@ export function Users() {
   const ways = useWaysIn();
   const skeleton = useSkeleton(pages.items === null && !pages.error);
   useEffect(() => {
-    const timer = setTimeout(() => typed.trim() !== wanted.q && setWanted({ ...wanted, q: typed.trim() }), TYPING_MS);
+    const timer = setTimeout(() => setWanted((before) => (before.q === typed.trim() ? before : { ...before, q: typed.trim() })), TYPING_MS);
     return () => clearTimeout(timer);
   }, [typed]);
   const replaced = (user) => (items) => items.map((other) => (other.id === user.id ? { ...other, ...user } : other));
@@ -47,7 +47,7 @@ export function Users() {
       <${Verdict} title="People" verdict=${verdictOf(waiting.items, ways?.mail)} />
       <div class="users-bar">
         <input class="input" type="search" aria-label="Find somebody" placeholder="Name, username or e-mail" value=${typed} onInput=${(event) => setTyped(event.currentTarget.value)} />
-        <${Segments} label="Who is shown" value=${wanted.state} onChange=${(state) => setWanted({ ...wanted, state })} options=${STATES} />
+        <${Segments} label="Who is shown" value=${wanted.state} onChange=${(state) => setWanted((before) => ({ ...before, state }))} options=${STATES} />
         <span class="end"><${Button} kind="primary" icon="user-plus" onClick=${() => setMaking(true)}>Add somebody…<//></span>
       </div>
       <section class="panel" aria-label="People" aria-busy=${pages.isLoading ? "true" : undefined}>

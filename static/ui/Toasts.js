@@ -3,12 +3,15 @@ import { useStore } from "../lib/store.js";
 import { Icon } from "./Icon.js";
 import { IconButton } from "./IconButton.js";
 import { dismissToast, toasts } from "./toasts.js";
+import { useIsTopmost } from "./topmost.js";
 
 const SHOWN_MS = 8000;
 
-export function Toasts() {
+/** Those of the page, or of the dialog `of` while it stands on top. */
+export function Toasts({ of = null }) {
   const { items } = useStore(toasts);
-  return html`<div class="toasts" role="status">${items.map((item) => html`<${Toast} key=${item.id} item=${item} />`)}</div>`;
+  const isReached = useIsTopmost(of);
+  return html`<div class="toasts" role="status">${isReached && items.map((item) => html`<${Toast} key=${item.id} item=${item} />`)}</div>`;
 }
 
 function Toast({ item }) {

@@ -133,6 +133,26 @@ async def test_somebody_leaves_and_what_they_wrote_stays_without_their_name(hous
     await expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
 
 
+async def test_when_the_answer_is_lost_leaving_is_done_all_the_same(house: House) -> None:
+    await house.member(HOST)
+    person = await house.browser("Ana", "/settings/data")
+    person.expect_errors(NO_ANSWER)
+    person.expect_errors(SIGNED_OUT)
+    page = person.page
+
+    async def lose_the_answer(route: Route) -> None:
+        if route.request.method == "DELETE":
+            await route.fetch()
+            return await route.abort()
+        return await route.continue_()
+
+    await page.route("**/api/users/me", lose_the_answer)
+    dialog = await ask_to_leave(page)
+    await leave(dialog).click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Your account is deleted")
+    assert await page.evaluate("Object.keys(localStorage)") == []
+
+
 async def test_a_wrong_password_or_name_keeps_the_account(house: House) -> None:
     page = await data_page(house)
     await page.get_by_role("button", name="Delete your account…").click()

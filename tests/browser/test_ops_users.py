@@ -82,6 +82,16 @@ async def test_an_operator_finds_people_by_words_and_by_state(house: House) -> N
     await expect(people(page)).to_contain_text(OPERATOR)
 
 
+async def test_a_state_chosen_while_a_name_is_typed_stays_chosen(house: House) -> None:
+    await house.member(OPERATOR)
+    await house.member("Budi")
+    page = await console(house)
+    await page.get_by_label("Find somebody").fill("nobody of this name")
+    await page.get_by_role("radio", name="Suspended").click()
+    await expect(page.get_by_text("Nobody fits “nobody of this name”")).to_be_visible()
+    await expect(page.get_by_role("radio", name="Suspended")).to_be_checked()
+
+
 async def test_whoever_asked_for_a_password_is_on_top_and_gets_a_link(
     house: House, new_person: OpenProfile
 ) -> None:
@@ -121,6 +131,7 @@ async def test_somebody_is_suspended_and_restored(house: House) -> None:
     budi = await house.member("Budi")
     page = await console(house)
     sheet = await about(page, "Budi")
+    await expect(sheet).to_contain_text("1 device")
     await sheet.get_by_role("button", name="Suspend").click()
     asking = page.get_by_role("dialog", name="Suspend Budi?")
     await expect(asking).to_contain_text("All their devices are signed out")
@@ -129,6 +140,9 @@ async def test_somebody_is_suspended_and_restored(house: House) -> None:
     await sheet.get_by_role("button", name="Suspend").click()
     await yes(page, "Suspend Budi?", "Suspend them")
     await expect(sheet.get_by_text("Suspended", exact=True).first).to_be_visible()
+    # What is told while the sheet is open stands in it: everything outside is out of reach.
+    await expect(sheet.locator(".toast")).to_be_visible()
+    await expect(sheet).not_to_contain_text("1 device")
     assert (await budi.get("/api/spaces")).status_code == 401
     assert await signs_in(house, budi.email) == 401
     await sheet.get_by_role("button", name="Restore").click()

@@ -8,7 +8,7 @@ from base64 import b64encode
 
 import pytest
 from PIL import Image
-from playwright.async_api import FilePayload, Locator, Page, expect
+from playwright.async_api import FilePayload, Locator, Page, Route, expect
 
 from tests.browser.house import NO_ANSWER, House
 from tests.browser.test_looks import NARROW, Theme, findings, small_targets
@@ -133,6 +133,21 @@ async def test_what_was_changed_elsewhere_arrives_and_what_is_typed_stays(house:
     await expect(page.get_by_label("About you")).to_have_value("Half a sentence")
     await page.get_by_role("button", name="Save").click()
     await expect(page.get_by_text("Saved", exact=True)).to_be_visible()
+
+
+async def test_what_is_typed_while_it_is_saved_stays_typed(house: House) -> None:
+    page = await profile(house)
+    held: list[Route] = []
+    await page.route("**/api/users/me", lambda route: held.append(route))
+    await page.get_by_label("Name", exact=True).fill("Anastasia")
+    await page.get_by_role("button", name="Save", exact=True).click()
+    await wait_until(lambda: held, what="the name is being saved")
+    await page.get_by_label("About you").fill("Tends the herbs.")
+    await held[0].continue_()
+    await expect(page.get_by_text("Saved", exact=True)).to_be_visible()
+    await expect(page.get_by_label("About you")).to_have_value("Tends the herbs.")
+    await expect(page.get_by_label("Name", exact=True)).to_have_value("Anastasia")
+    await page.unroute("**/api/users/me")
 
 
 async def test_without_a_connection_nothing_typed_is_lost(house: House) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import httpx2
 import pytest
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Locator, Page, Route, expect
 
-from tests.browser.house import House
+from tests.browser.house import NO_ANSWER, House
 from tests.browser.test_looks import NARROW, Theme, findings, small_targets
 from tests.support.browser import DESKTOP, PHONE
 from tests.support.client import PASSWORD
@@ -61,6 +61,34 @@ def rewrite(server: Server, sql: str, *values: Any) -> None:
     with sqlite3.connect(server.data_folder / "groupspaces.db", timeout=10) as db:
         db.execute(sql, values)
     db.close()
+
+
+async def test_a_token_whose_answer_got_lost_is_made_once_and_told_of(house: House) -> None:
+    person = await house.browser("Ana", "/settings/tokens")
+    person.expect_errors(REFUSED)
+    person.expect_errors(NO_ANSWER)
+    person.expect_errors("status of 409")
+    page = person.page
+    tries: list[Route] = []
+
+    async def lose_the_first_answer(route: Route) -> None:
+        if route.request.method != "POST":
+            return await route.continue_()
+        tries.append(route)
+        if len(tries) > 1:
+            return await route.continue_()
+        await route.fetch()
+        return await route.abort()
+
+    await page.route("**/api/tokens", lose_the_first_answer)
+    dialog = await begin(page)
+    await page.get_by_role("button", name="Make the token", exact=True).click()
+    await expect(dialog.get_by_role("alert").filter(has_text="no connection")).to_be_visible()
+    await page.get_by_role("button", name="Make the token", exact=True).click()
+    await expect(dialog.get_by_role("alert").filter(has_text="Revoke it in the list")).to_be_visible()
+    await dialog.get_by_role("button", name="Cancel").click()
+    await expect(row(page)).to_have_count(1)
+    assert len((await (await house.member("Ana")).get("/api/tokens")).json()["items"]) == 1
 
 
 async def test_a_token_reads_in_the_spaces_it_is_bound_to_and_nowhere_else(house: House) -> None:

@@ -79,6 +79,20 @@ async def test_a_passkey_is_added_named_used_and_removed(world: World) -> None:
     assert audited == [("passkey.added", subject, ann.id), ("passkey.removed", subject, ann.id)]
 
 
+async def test_who_confirms_by_somebody_elses_passkey_stays_who_they_are(world: World) -> None:
+    ann, ben = await world.person("Ann"), await world.person("Ben")
+    of_ann, of_ben = Authenticator(ORIGIN), Authenticator(ORIGIN)
+    await added(ann, of_ann)
+    await added(ben, of_ben)
+    before = await sessions(world)
+    wrong = await answered(ann, of_ben) | {"user_id": ann.id}
+    problem(await ann.post("/api/auth/passkeys/sign-in", wrong), 401, "PASSKEY_OF_ANOTHER")
+    assert await sessions(world) == before
+    assert (await ann.get("/api/users/me")).json()["id"] == ann.id
+    right = await answered(ann, of_ann) | {"user_id": ann.id}
+    assert (await ann.post("/api/auth/passkeys/sign-in", right)).status_code == 200
+
+
 async def test_a_passkey_is_two_factors(world: World) -> None:
     ann, device = await world.person("Ann"), Authenticator(ORIGIN)
     await added(ann, device)

@@ -126,23 +126,34 @@ async def remove(write: Write, user_id: int, passkey_id: int, origin: Origin, la
 
 
 async def sign_in(
-    db: Database, write: Write, ceremonies: Ceremonies, assertion: Assertion, session: NewSession
+    db: Database,
+    write: Write,
+    ceremonies: Ceremonies,
+    assertion: Assertion,
+    session: NewSession,
+    *,
+    only_as: int | None,
 ) -> tuple[User, Session]:
-    """Sign in whoever the passkey belongs to. One round trip.
+    """Sign in whoever the passkey belongs to, or nobody unless that is `only_as`. One round trip.
 
-    The challenge of `assertion` is the session's ceremony, so it opens no second one. Raises Unauthenticated (`PASSKEY_INVALID`);
-    an instance that may be behind looks again first.
+    The challenge of `assertion` is the session's ceremony, so it opens no second one. Raises Unauthenticated (`PASSKEY_INVALID`,
+    `PASSKEY_OF_ANOTHER`); an instance that may be behind looks again first.
     """
     try:
-        return await _sign_in(db, write, ceremonies, assertion, session)
+        return await _sign_in(db, write, ceremonies, assertion, session, only_as)
     except Unauthenticated:
         if not await db.catch_up():
             raise
-    return await _sign_in(db, write, ceremonies, assertion, session)
+    return await _sign_in(db, write, ceremonies, assertion, session, only_as)
 
 
 async def _sign_in(
-    db: Database, write: Write, ceremonies: Ceremonies, assertion: Assertion, session: NewSession
+    db: Database,
+    write: Write,
+    ceremonies: Ceremonies,
+    assertion: Assertion,
+    session: NewSession,
+    only_as: int | None,
 ) -> tuple[User, Session]:
     refused = not_opened()
     found: Any = await db.read_one(_FIND_SQL, (assertion.credential_id,))
@@ -152,6 +163,8 @@ async def _sign_in(
     if assertion.user_handle not in (None, user_handle(user_id)):
         raise refused
     new_count = await ceremonies.verified(assertion, public_key, sign_count)
+    if only_as not in (None, user_id):
+        raise Unauthenticated("This passkey belongs to another account.", code="PASSKEY_OF_ANOTHER")
     owner: Any = await db.read_one(_OWNER_SQL, (user_id,))
     if owner is None:
         raise refused

@@ -38,8 +38,11 @@ class PasskeyChanges(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class PasskeyAnswer(msgspec.Struct, forbid_unknown_fields=True):
+    """`user_id`: only if the passkey is this person's, for somebody who confirms that it is still them."""
+
     ceremony: Ceremony
     credential: Credential
+    user_id: int | None = None
 
 
 class PasskeyList(msgspec.Struct):
@@ -146,7 +149,9 @@ async def post_passkey_sign_in(ctx: Context, body: PasskeyAnswer) -> SignedIn:
     ceremonies = ctx.part(Ceremonies)
     assertion = ceremonies.assertion(body.ceremony, body.credential)
     new = new_session(ctx, "passkey", ceremony=assertion.challenge)
-    user, session = await passkeys.sign_in(ctx.services.db, ctx.write, ceremonies, assertion, new)
+    user, session = await passkeys.sign_in(
+        ctx.services.db, ctx.write, ceremonies, assertion, new, only_as=body.user_id
+    )
     return signed_in(ctx, new, user, session)
 
 

@@ -4,6 +4,8 @@ import { useStore } from "../../lib/store.js";
 import { Button } from "../../ui/Button.js";
 import { Dialog } from "../../ui/Dialog.js";
 import { FieldError } from "../../ui/Field.js";
+import { LoadError } from "../../ui/LoadError.js";
+import { RowsSkeleton, useSkeleton } from "../../ui/Skeleton.js";
 import { PasswordField } from "../../ui/TextField.js";
 import { useLoaded } from "../../ui/useLoaded.js";
 import { confirmation, confirmed, notConfirmed } from "./confirm.js";
@@ -40,15 +42,15 @@ function Question({ user }) {
   const hasKeys = hasPasskeys() && passkeys.data?.length > 0;
   return html`
     <${Dialog} title="Confirm that it is you" onClose=${notConfirmed}>
-      <p class="ink-2">This changes who can get into your account, so it needs you. It counts for the next minutes.</p>
+      <p class="ink-2">This changes who can get into an account, so it needs you. It counts for the next minutes.</p>
       ${problem?.text && problem.way !== "password" && html`<${FieldError} text=${problem.text} role="alert" />`}
       ${hasKeys && html`
         <${Button} kind=${user.has_password ? "line" : "primary"} wide icon="key-round" data-autofocus=${user.has_password ? undefined : ""}
-          busy=${busy === "passkey" && "Waiting for your passkey…"} onClick=${() => attempt("passkey", signInByPasskey)}>Use a passkey<//>
+          busy=${busy === "passkey" && "Waiting for your passkey…"} onClick=${() => attempt("passkey", () => signInByPasskey({ onlyAs: user.id }))}>Use a passkey<//>
         ${user.has_password && html`<p class="or">or with your password</p>`}`}
       ${user.has_password
         ? html`<${ByPassword} user=${user} busy=${busy === "password"} error=${problem?.way === "password" ? problem.error : null} attempt=${attempt} />`
-        : passkeys.data && !hasKeys && html`<${ByProvider} />`}
+        : html`<${Other} passkeys=${passkeys} hasKeys=${hasKeys} />`}
     <//>`;
 }
 
@@ -82,11 +84,21 @@ function ByPassword({ user, busy, error, attempt }) {
     </form>`;
 }
 
+/** Without a password: whatever else there is, once it is known. */
+function Other({ passkeys, hasKeys }) {
+  const skeleton = useSkeleton(passkeys.data === null && !passkeys.error);
+  if (passkeys.error) return html`<${LoadError} what="Your passkeys" error=${passkeys.error} retry=${passkeys.reload} />`;
+  if (skeleton) return html`<${RowsSkeleton} label="Loading the ways to confirm" rows=${2} />`;
+  return passkeys.data && !hasKeys && html`<${ByProvider} />`;
+}
+
 /** Who has neither password nor passkey goes to where they came from, and comes back to this page. */
 function ByProvider() {
   const ways = useWaysIn();
   const linked = useLoaded(listLinked);
-  if (!ways || !linked.data) return null;
+  const skeleton = useSkeleton(!ways || (linked.data === null && !linked.error));
+  if (linked.error) return html`<${LoadError} what="Your linked accounts" error=${linked.error} retry=${linked.reload} />`;
+  if (skeleton || !ways || !linked.data) return skeleton && html`<${RowsSkeleton} label="Loading the ways to confirm" rows=${2} />`;
   const own = ways.items.filter((provider) => linked.data.some((account) => account.provider === provider.id));
   if (own.length === 0) return html`<p class="ink-2">You came in by a link. Ask the operator for a new one: for some minutes after signing in by it you can change this.</p>`;
   return html`

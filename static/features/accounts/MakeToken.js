@@ -1,4 +1,5 @@
 import { html, useRef, useState } from "../../vendor/preact.js";
+import { newKey } from "../../lib/api.js";
 import { explain, fieldProblem, isPrimaryAway } from "../../lib/problems.js";
 import { useStore } from "../../lib/store.js";
 import { longDay } from "../../lib/time.js";
@@ -16,17 +17,19 @@ import { me } from "./session.js";
 const PLACES = [["all", "Wherever you are"], ["some", "Only in some spaces"]];
 const TICKED_LONG = 8; // from so many spaces on, the list gets its own scroll
 
-/** Ask what a token is for, what it may do, where and how long, and make it. */
-export function MakeToken({ onClose, onMade }) {
+/** Ask what a token is for, what it may do, where and how long, and make it. `onLost()`: one was made whose answer never came. */
+export function MakeToken({ onClose, onMade, onLost }) {
   const { items } = useStore(spaces);
   const [draft, setDraft] = useState({ name: "", read: true, write: false, ops: false, place: "all", bound: [], days: "90" });
   const [problems, setProblems] = useState({});
   const [busy, setBusy] = useState(false);
   const form = useRef(null);
+  const attempt = useRef(null); // what was sent, to be sent again as the same
   const notNow = useNotNow();
   const isBound = draft.place === "some" && !draft.ops;
 
   const put = (change) => {
+    attempt.current = null;
     setDraft((before) => ({ ...before, ...change }));
     setProblems({});
   };
@@ -44,12 +47,13 @@ export function MakeToken({ onClose, onMade }) {
     setBusy(true);
     setProblems({});
     try {
-      const expiresAt = endOf(draft.days);
-      const token = await makeToken({ name: draft.name.trim(), scopes: scopesOf(draft, isBound), ...(expiresAt && { expires_at: expiresAt }) });
+      attempt.current ??= { key: newKey(), body: bodyOf(draft, isBound) };
+      const token = await makeToken(attempt.current.body, attempt.current.key);
       onClose();
       return onMade(token);
     } catch (error) {
       setBusy(false);
+      if (error.code === "TOKEN_SHOWN_ALREADY") onLost();
       return show(problemsOf(error));
     }
   };
@@ -98,6 +102,11 @@ function Tick({ name, checked, onChange, title, hint }) {
   return html`
     <label class="tick"><input class="check" type="checkbox" name=${name} checked=${checked} onChange=${(event) => onChange(event.currentTarget.checked)} />
       <span><span>${title}</span><span class="hint">${hint}</span></span></label>`;
+}
+
+function bodyOf(draft, isBound) {
+  const expiresAt = endOf(draft.days);
+  return { name: draft.name.trim(), scopes: scopesOf(draft, isBound), ...(expiresAt && { expires_at: expiresAt }) };
 }
 
 function scopesOf({ read, write, ops, bound }, isBound) {

@@ -42,7 +42,8 @@ export function Profile({ user }) {
     setProblems({});
     try {
       noteMe(await api.patch("/users/me", Object.fromEntries(changed.map((field) => [field, values[field].trim()])), { version: user.version }));
-      setTyped({});
+      // What was typed meanwhile stays typed.
+      setTyped((now) => Object.fromEntries(Object.entries(now).filter(([field, text]) => text !== values[field])));
       toast(changed.includes("username") ? `Saved. People mention you as @${values.username.trim()} now` : "Saved");
     } catch (error) {
       if (error.code === "STALE_VERSION" && error.current) noteMe(error.current);

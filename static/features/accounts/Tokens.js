@@ -42,7 +42,7 @@ export function Tokens() {
       ${items.length > 0
         ? html`<ul class="things">${items.map((token) => html`<${Token} key=${token.id} token=${token} revoke=${() => setLeaving(token)} />`)}</ul>`
         : html`<p class="tokens-none ink-2">No program acts for you.</p>`}
-      ${making && html`<${MakeToken} onClose=${() => setMaking(false)} onMade=${made} />`}
+      ${making && html`<${MakeToken} onClose=${() => setMaking(false)} onMade=${made} onLost=${tokens.reload} />`}
       ${leaving && html`
         <${ConfirmDialog} title=${`Revoke ${leaving.name}?`} verb="Revoke it" busyVerb="Revoking…" act=${() => revokeToken(leaving.id)} onClose=${() => setLeaving(null)} onDone=${revoked}>
           <p>Whatever uses it is refused at once. What it did stays. This cannot be undone; you can make another one.</p>

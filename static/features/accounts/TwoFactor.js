@@ -25,6 +25,13 @@ export function TwoFactor({ user, totp }) {
     totp.reload();
     loadSession();
   };
+  // It may be on now, with codes that nobody has seen.
+  const lost = () => {
+    setOpen(null);
+    totp.reload();
+    loadSession();
+    toast("No answer came. If two-factor is on now, make new recovery codes", { stays: true });
+  };
   const off = () => {
     totp.put({ enabled: false, enabled_at: null, recovery_codes_left: 0 });
     toast("Two-factor is off");
@@ -45,7 +52,7 @@ export function TwoFactor({ user, totp }) {
           <p class="sect-note">${user.has_password
             ? "An app on your phone shows a new code every 30 seconds. With two-factor on, signing in takes the password and that code."
             : "Two-factor asks for a code beside a password. You have none, so there is nothing to ask beside."}</p>`}
-      ${open === "setup" && html`<${TwoFactorSetup} onClose=${close} onDone=${showCodes} />`}
+      ${open === "setup" && html`<${TwoFactorSetup} onClose=${close} onDone=${showCodes} onLost=${lost} />`}
       ${open === "renew" && html`
         <${ConfirmDialog} title="Make new recovery codes?" verb="Make new codes" busyVerb="Making them…" kind="primary"
           act=${async () => { made = await renewRecoveryCodes(); }} onClose=${close} onDone=${() => showCodes(made)}>

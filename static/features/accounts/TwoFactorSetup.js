@@ -1,4 +1,4 @@
-import { html, useRef, useState } from "../../vendor/preact.js";
+import { html, useEffect, useRef, useState } from "../../vendor/preact.js";
 import { announce } from "../../lib/announce.js";
 import { copyText } from "../../lib/clipboard.js";
 import { explain, isPrimaryAway } from "../../lib/problems.js";
@@ -12,23 +12,24 @@ import { TextField } from "../../ui/TextField.js";
 import { useLoaded } from "../../ui/useLoaded.js";
 import { beginTotp, switchTotpOn } from "./ownSecurity.js";
 
-/** Connect an authenticator: scan or copy its secret, then prove by a code that it took. `onDone(recoveryCodes)`. */
-export function TwoFactorSetup({ onClose, onDone }) {
+/** Connect an authenticator: scan or copy its secret, then prove by a code that it took. `onDone(recoveryCodes)`, or `onLost()` when no answer came. */
+export function TwoFactorSetup({ onClose, onDone, onLost }) {
   const enrolment = useLoaded(() => beginTotp().catch(unlessCalledOff(onClose)));
   const skeleton = useSkeleton(!enrolment.data && !enrolment.error);
   return html`
     <${Dialog} title="Turn on two-factor" wide onClose=${onClose}>
       ${enrolment.error && html`<${LoadError} what="The secret" error=${enrolment.error} retry=${enrolment.reload} />`}
-      ${enrolment.data ? html`<${Steps} enrolment=${enrolment.data} onClose=${onClose} onDone=${onDone} />` : skeleton && html`<${RowsSkeleton} label="Making a secret" rows=${3} />`}
+      ${enrolment.data ? html`<${Steps} enrolment=${enrolment.data} onClose=${onClose} onDone=${onDone} onLost=${onLost} />` : skeleton && html`<${RowsSkeleton} label="Making a secret" rows=${3} />`}
     <//>`;
 }
 
-function Steps({ enrolment, onClose, onDone }) {
+function Steps({ enrolment, onClose, onDone, onLost }) {
   const [code, setCode] = useState("");
   const [busy, setBusy] = useState(false);
   const [problems, setProblems] = useState({});
   const form = useRef(null);
   const notNow = useNotNow();
+  useEffect(() => form.current.elements.code.focus(), []); // it came after the dialog had chosen
 
   const show = (found) => {
     setBusy(false);
@@ -45,6 +46,7 @@ function Steps({ enrolment, onClose, onDone }) {
     try {
       return onDone(await switchTotpOn(given));
     } catch (error) {
+      if (error.code === "OFFLINE") return onLost();
       if (error.code === "TOTP_WRONG") return show({ code: explain(error) });
       return show({ form: isPrimaryAway(error) ? null : explain(error) });
     }
@@ -62,7 +64,7 @@ function Steps({ enrolment, onClose, onDone }) {
           <${Secret} secret=${enrolment.secret} />
         </div>
       </div>
-      <${TextField} label="Code from the app" name="code" inputmode="numeric" autocomplete="one-time-code" maxlength="12" spellcheck="false" data-autofocus=""
+      <${TextField} label="Code from the app" name="code" inputmode="numeric" autocomplete="one-time-code" maxlength="12" spellcheck="false"
         value=${code} onInput=${put} error=${problems.code} hint="6 digits. It shows that the app has the right secret and the right time." />
       ${problems.form && html`<${FieldError} text=${problems.form} role="alert" />`}
       <div class="dialog-foot">

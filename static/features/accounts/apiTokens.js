@@ -23,8 +23,8 @@ export async function listTokens() {
   return items;
 }
 
-/** Resolves to the token with its secret, which nobody is told again. */
-export const makeToken = (draft) => api.post("/tokens", draft, { key: null });
+/** Resolves to the token with its secret, which nobody is told again: asked twice with one `key` it raises TOKEN_SHOWN_ALREADY. */
+export const makeToken = (draft, key) => api.post("/tokens", draft, { key });
 export const revokeToken = (id) => api.delete(`/tokens/${id}`);
 
 const spaceIds = (scopes) => scopes.filter((scope) => scope.startsWith("space:")).map((scope) => Number(scope.slice("space:".length)));

@@ -26,13 +26,27 @@ export function sizeWords(bytes) {
  */
 export async function deleteAccount({ password, handOver }) {
   if (password && !(await isConfirmed())) await confirmByPassword(password); // else it would be asked for twice
-  await api.delete("/users/me", { body: { ...(password && { password }), hand_over: handOver } });
+  try {
+    await api.delete("/users/me", { body: { ...(password && { password }), hand_over: handOver } });
+  } catch (error) {
+    // An answer that got lost says nothing; being nobody any more does.
+    if (error.code !== "OFFLINE" || !(await isGone())) throw error;
+  }
   navigate("/goodbye", { replace: true });
   noteSignedOut();
   for (const key of storedKeys("gs.")) if (!OF_THE_DEVICE.includes(key)) writeStored(key, undefined);
 }
 
 const MARGIN_MS = 60_000; // clocks differ
+
+async function isGone() {
+  try {
+    await api.get("/auth/session", { quiet401: true });
+    return false;
+  } catch (error) {
+    return error.status === 401;
+  }
+}
 
 async function isConfirmed() {
   const { session } = await api.get("/auth/session");

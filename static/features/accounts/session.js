@@ -43,12 +43,12 @@ export async function signIn(proof) {
   enter(await api.post("/auth/sign-in", proof, AS_ANYBODY));
 }
 
-/** Sign in by a passkey. `isOffer` waits quietly until somebody picks one in the e-mail field, or `signal` ends it. */
-export async function signInByPasskey({ isOffer = false, signal = null } = {}) {
+/** Sign in by a passkey; with `onlyAs` (a user id) by one of that person. `isOffer` waits quietly until somebody picks one in the e-mail field, or `signal` ends it. */
+export async function signInByPasskey({ isOffer = false, onlyAs = null, signal = null } = {}) {
   const { options, ceremony } = await api.post("/auth/passkeys/sign-in/options", {}, AS_ANYBODY);
   signal?.throwIfAborted();
   const credential = await askForPasskey(options, { isOffer });
-  enter(await api.post("/auth/passkeys/sign-in", { ceremony, credential }, AS_ANYBODY));
+  enter(await api.post("/auth/passkeys/sign-in", { ceremony, credential, ...(onlyAs && { user_id: onlyAs }) }, AS_ANYBODY));
 }
 
 /** Make an account. `invite` lets in where sign-up is closed; `setupCode` makes the first account the operator. */
