@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from playwright.async_api import Route
+from playwright.async_api import Route, expect
 
 from tests.browser.house import SIGNED_OUT, OpenProfile
 from tests.conftest import StartServer
@@ -65,7 +65,8 @@ async def test_nothing_is_loaded_where_the_address_holds_a_secret(
     person.expect_errors("404|422")
     async with person.page.expect_response("**/analytics.js"):
         await person.page.goto(path)
-    await person.page.wait_for_load_state("load")
+    await expect(person.page.locator("h1").first).to_be_visible()
+    await person.page.wait_for_load_state("networkidle")  # there is no stream at the door
     assert await told(person) == []
     assert fetched == []
 
@@ -78,5 +79,6 @@ async def test_who_asks_not_to_be_followed_is_not(new_person: OpenProfile, serve
     async with person.page.expect_response("**/analytics.js"):
         await person.page.goto("/sign-in")
     await wait_until(lambda: person.page.locator("form").count(), what="the page")
+    await person.page.wait_for_load_state("networkidle")
     assert await told(person) == []
     assert fetched == []

@@ -199,7 +199,7 @@ async def test_too_many_at_once_wait_and_say_how_long(house: House) -> None:
     await page.unroute("**/api/spaces/*/messages")
     await expect(messages(page, "One of many").get_by_text("Sent")).to_be_visible()
     await expect(page.locator("[aria-live=polite]")).to_have_text(re.compile("^Sent"))
-    await expect(page.locator("[aria-live=polite]")).to_be_empty()  # nobody meets old news
+    await expect(page.locator("[aria-live=polite]")).to_be_empty(timeout=15_000)  # nobody meets old news
 
 
 async def test_two_tabs_send_a_waiting_message_once(house: House) -> None:

@@ -149,7 +149,7 @@ async def test_spaces_are_walked_by_keys(house: House) -> None:
     )  # round the corner: the oldest is the last
     await page.get_by_role("heading", level=1).focus()
     await page.keyboard.press("?")
-    await expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    await expect(page.get_by_role("dialog", name="Keys")).to_be_visible(timeout=15_000)
     await page.keyboard.press("Escape")
     await page.keyboard.press("g")
     await page.keyboard.press("h")
