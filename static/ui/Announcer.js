@@ -10,5 +10,5 @@ export function Announcer({ of = null }) {
   const again = count % 2 ? "\u200b" : "";
   return html`
     <div class="sr" aria-live="polite" aria-atomic="true">${isHeard && polite && polite + again}</div>
-    <div class="sr" role="alert" aria-atomic="true">${isHeard && urgent && urgent + again}</div>`;
+    <div class="sr" role=${of ? undefined : "alert"} aria-live="assertive" aria-atomic="true">${isHeard && urgent && urgent + again}</div>`;
 }

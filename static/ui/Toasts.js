@@ -11,7 +11,7 @@ const SHOWN_MS = 8000;
 export function Toasts({ of = null }) {
   const { items } = useStore(toasts);
   const isReached = useIsTopmost(of);
-  return html`<div class="toasts" role="status">${isReached && items.map((item) => html`<${Toast} key=${item.id} item=${item} />`)}</div>`;
+  return html`<div class="toasts" role=${of ? undefined : "status"} aria-live=${of ? "polite" : undefined}>${isReached && items.map((item) => html`<${Toast} key=${item.id} item=${item} />`)}</div>`;
 }
 
 function Toast({ item }) {
