@@ -303,6 +303,23 @@ async def test_what_waits_never_goes_out_under_the_name_of_whoever_signed_in_sin
     assert await contents(await house.member("Ana"), space_id) == []
 
 
+async def test_what_waits_is_shown_also_while_the_messages_could_not_be_loaded(house: House) -> None:
+    space_id = await house.space("Ana")
+    await house.say(space_id, "Ana", "Said before")
+    person = await house.browser("Ana", "/settings")
+    person.expect_errors(NO_ANSWER)
+    page = person.page
+    await page.route("**/api/spaces/*/messages*", lambda route: route.abort())
+    await page.locator(".rail").get_by_role("link", name=re.compile("^Kebun Kota")).click()
+    await expect(page.get_by_text("The messages could not be loaded.")).to_be_visible()
+    await send(page, "Written all the same")
+    await expect(messages(page, "Written all the same")).to_be_visible()
+    await page.unroute("**/api/spaces/*/messages*")
+    await page.get_by_role("button", name="Try again").first.click()
+    await expect(messages(page, "Said before")).to_be_visible()
+    await expect(messages(page, "Written all the same")).to_have_count(1)
+
+
 async def test_an_edit_that_was_saved_though_no_answer_came_is_over_when_saved_again(house: House) -> None:
     space_id = await house.space("Ana")
     await house.say(space_id, "Ana", "Water twice")

@@ -231,14 +231,14 @@ async def test_one_that_cannot_be_replaced_leaves_the_others_serving(
     in_the_way = server.data_folder / ".probe"  # as for a full disk: reads work, and a start does not
     in_the_way.mkdir()
     kill((elected_pid(server) or 0) if who == "elected" else other_pid(server))
-    await wait_until(lambda: server.log_tail().count("cannot be written") == 2, 15, "it is tried twice")
+    await wait_until(lambda: server.log_tail().count("cannot be written") >= 2, 30, "it is tried twice")
+    await wait_until(lambda: len(worker_pids(server)) == 1, 10, "whoever says so ends")
     assert server.is_running()
-    assert len(worker_pids(server)) == 1
     async with Participant(server.url) as alice:
         await alice.sign_up()
         expect(await alice.get("/api/spaces"), 200)
     in_the_way.rmdir()
-    await wait_until(lambda: len(server.logs(message="worker serves")) == 3, 20, "it is replaced")
+    await wait_until(lambda: len(server.logs(message="worker serves")) >= 3, 30, "it is replaced")
 
 
 async def test_who_is_still_starting_takes_over_once_it_is_ready(

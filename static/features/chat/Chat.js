@@ -58,6 +58,7 @@ export function Chat({ space, actions: spaceActions, strip }) {
   const actions = useChatActions({ room, state, space, my, setEditing, setRemoving, setComposerKey, field, editing });
   const roles = new Map(members.filter(({ role }) => isOrganiser(role)).map(({ user, role }) => [user.id, roleWord(role)]));
   const items = asItems(entries.filter((entry) => entry.spaceId === space.id), my);
+  const showsFeed = state.status === "ready" || (state.status === "error" && items.length > 0); // what waits here is always shown
   const isEmpty = state.status === "ready" && state.messages.length === 0 && !state.hasOlder && items.length === 0;
 
   return html`
@@ -68,7 +69,7 @@ export function Chat({ space, actions: spaceActions, strip }) {
     <//>
     ${strip}
     <div class="feed" data-wall=${wallOf(space)}>
-      ${state.status === "ready" && !skeleton && !isEmpty
+      ${showsFeed && !skeleton && !isEmpty
         ? html`<${Feed} key="feed" space=${space} room=${room} state=${state} items=${state.hasNewer ? [] : items} my=${my} roles=${roles} actions=${actions} />`
         : html`
           <div class="scroll" key="alone"><div class="feed-in feed-alone">

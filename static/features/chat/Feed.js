@@ -19,6 +19,7 @@ export function Feed({ space, room, state, items, my, roles, actions }) {
   return html`
     <${Scroller} label=${`Messages in ${space.name}`} goTo=${state.goTo} onEnd=${room.seeEnd} onNearTop=${() => !state.olderError && room.loadOlder()}
       onNearEnd=${room.loadNewer} onKeyDown=${onKeyDown}>
+      ${state.status === "error" && html`<${LoadError} what="The messages" error=${state.error} retry=${room.open} />`}
       ${state.olderError && html`<${LoadError} what="Older messages" error=${state.olderError} retry=${room.loadOlder} />`}
       ${state.loading === "older" && html`<p class="feed-more"><${Icon} name="loader-circle" small />Older messages</p>`}
       ${!state.hasOlder && state.messages.length > 0 && html`<p class="feed-start">This is where ${space.name} begins.</p>`}
