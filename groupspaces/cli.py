@@ -32,7 +32,8 @@ EXIT_PRIMARY = 7
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
+    """Run one command and return its exit code. What it makes is for its user alone."""
+    os.umask(0o077)
     arguments = _parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int] = arguments.command
     try:

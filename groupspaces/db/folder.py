@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
+import stat
 from pathlib import Path
 
 from groupspaces.errors import SettingsError
+from groupspaces.logging_context import log
+
+_log = logging.getLogger("groupspaces.db")
 
 DATABASE_NAME = "groupspaces.db"
 REPLICA_FOLDER = "replica"
@@ -51,6 +56,7 @@ class DataFolder:
     def claim(self) -> None:
         """Prepare the folder and lock it for this process. Raises `FolderError`."""
         self.prepare()
+        self._warn_of_others()
         self._lock_fd = os.open(self.path / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -66,6 +72,19 @@ class DataFolder:
         fd, self._lock_fd = self._lock_fd, None
         if fd is not None:
             os.close(fd)
+
+    def _warn_of_others(self) -> None:
+        # Not mended here: whoever opened it may have meant to, for a backup program's group.
+        mode = stat.S_IMODE(self.path.stat().st_mode)
+        if mode & 0o077:
+            log(
+                _log,
+                logging.WARNING,
+                "others may open the data folder",
+                folder=str(self.path),
+                mode=f"{mode:03o}",
+                mend="chmod 700",
+            )
 
     def _probe(self) -> None:
         probe = self.path / _PROBE_NAME

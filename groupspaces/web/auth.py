@@ -19,7 +19,7 @@ from groupspaces.db.database import Database
 from groupspaces.errors import Forbidden, Unavailable
 
 from .context import Services
-from .cookies import SessionCookies, SessionToken, hash_token, session_value
+from .cookies import SessionCookies, SessionToken, hash_token
 from .principal import Credentials, Principal
 from .proxies import TrustedProxies
 from .second_look import SecondLook
@@ -57,7 +57,7 @@ class Authenticator:
         if value is not None:
             known, verify = self._tokens, self._verify_token
         elif (cookie_header := headers.get(b"cookie")) is not None:
-            value, known, verify = session_value(cookie_header), self._sessions, self._verify_session
+            value, known, verify = self._cookies.value(cookie_header), self._sessions, self._verify_session
         else:
             return None
         principal = known.get(value)

@@ -17,10 +17,14 @@ from groupspaces.keys import KeyRing
 
 SESSION_COOKIE = "gs_session"
 
-_PREFIX = SESSION_COOKIE.encode() + b"="
 _SALT = b"groupspaces.session"
 _MAX_COOKIE_BYTES = 512
 _TOKEN_BYTES = 32
+
+
+def cookie_name(name: str, *, secure: bool) -> str:
+    """Return what a cookie of ours is called: where the site is https, no host beside ours can plant one (RFC 6265bis, `__Host-`)."""
+    return f"__Host-{name}" if secure else name
 
 
 class SessionToken(NamedTuple):
@@ -47,12 +51,14 @@ class SessionCookies:
         secrets_known = keys.itsdangerous_keys()
         self._signer = _signer(secrets_known)
         self._newest = _signer(secrets_known[-1:]) if len(secrets_known) > 1 else None
+        self._name = cookie_name(SESSION_COOKIE, secure=secure)
+        self._prefix = self._name.encode() + b"="
         self._attributes = "; Path=/; HttpOnly; SameSite=Lax" + ("; Secure" if secure else "")
 
     def issue(self, token: str, seq: int, max_age_s: int) -> tuple[bytes, bytes]:
         """Return the `Set-Cookie` header that signs a browser in."""
         value = self._signer.sign(f"{token}.{seq}").decode()
-        return b"set-cookie", f"{SESSION_COOKIE}={value}; Max-Age={max_age_s}{self._attributes}".encode()
+        return b"set-cookie", f"{self._name}={value}; Max-Age={max_age_s}{self._attributes}".encode()
 
     def renewed(self, cookie_header: bytes, max_age_s: int) -> tuple[bytes, bytes] | None:
         """Return the `Set-Cookie` header that signs a genuine cookie with the newest secret, None for one that is.
@@ -61,7 +67,7 @@ class SessionCookies:
         """
         if self._newest is None:
             return None
-        value = session_value(cookie_header)
+        value = self.value(cookie_header)
         if not value or self._newest.validate(value):
             return None
         session = self.open(value)
@@ -69,7 +75,18 @@ class SessionCookies:
 
     def withdraw(self) -> tuple[bytes, bytes]:
         """Return the `Set-Cookie` header that signs a browser out."""
-        return b"set-cookie", f"{SESSION_COOKIE}=; Max-Age=0{self._attributes}".encode()
+        return b"set-cookie", f"{self._name}=; Max-Age=0{self._attributes}".encode()
+
+    def value(self, cookie_header: bytes) -> bytes:
+        """Find the session's value in a `Cookie` header; empty when there is none."""
+        start = cookie_header.find(self._prefix)
+        while start > 0 and cookie_header[start - 1 : start] not in (b" ", b";"):
+            start = cookie_header.find(self._prefix, start + 1)
+        if start < 0:
+            return b""
+        end = cookie_header.find(b";", start)
+        value = cookie_header[start + len(self._prefix) : end if end >= 0 else None]
+        return value.strip(b' "')
 
     def open(self, value: bytes) -> SessionToken | None:
         """Return what a cookie value says, or None unless we signed it. Costs about 10 µs."""
@@ -84,15 +101,3 @@ class SessionCookies:
 
 def _signer(secrets_known: list[str]) -> Signer:
     return Signer(secrets_known, salt=_SALT, key_derivation="hmac", digest_method=hashlib.sha256)
-
-
-def session_value(cookie_header: bytes) -> bytes:
-    """Find the session's value in a `Cookie` header; empty when there is none."""
-    start = cookie_header.find(_PREFIX)
-    while start > 0 and cookie_header[start - 1 : start] not in (b" ", b";"):
-        start = cookie_header.find(_PREFIX, start + 1)
-    if start < 0:
-        return b""
-    end = cookie_header.find(b";", start)
-    value = cookie_header[start + len(_PREFIX) : end if end >= 0 else None]
-    return value.strip(b' "')

@@ -17,9 +17,10 @@ from itsdangerous import BadSignature, TimestampSigner
 from groupspaces.email_addresses import canonical
 from groupspaces.keys import KeyRing
 
+from .cookies import cookie_name
+
 DEVICE_COOKIE = "gs_device"
 
-_NAME = DEVICE_COOKIE.encode()
 _SALT = b"groupspaces.device"
 _PURPOSE = "device cookies"
 _MAX_AGE_S = 31_536_000
@@ -47,15 +48,16 @@ class DeviceCookies:
         self._signer = TimestampSigner(
             keys.itsdangerous_keys(), salt=_SALT, key_derivation="hmac", digest_method=hashlib.sha256
         )
+        self._name = cookie_name(DEVICE_COOKIE, secure=secure)
         self._attributes = f"; Max-Age={_MAX_AGE_S}; Path=/; HttpOnly; SameSite=Lax" + (
             "; Secure" if secure else ""
         )
 
     def device_of(self, cookie_header: bytes, email: str) -> str | None:
         """Return this browser's name at the account, or None when nobody has signed in to it here within a year."""
-        if _NAME not in cookie_header:
-            return None
         known = self._known(cookie_header)
+        if not known:
+            return None
         # What was written under the secret before the newest counts too.
         digests = (account_digest(email, key) for key in self._keys.keys(_PURPOSE))
         return next((known[digest] for digest in digests if digest in known), None)
@@ -68,12 +70,12 @@ class DeviceCookies:
         others = {digest: other for digest, other in known.items() if digest not in digests}
         kept = [(digests[0], name), *others.items()][:_MAX_ACCOUNTS]
         value = self._signer.sign(".".join(f"{digest}:{device}" for digest, device in kept)).decode()
-        return b"set-cookie", f"{DEVICE_COOKIE}={value}{self._attributes}".encode()
+        return b"set-cookie", f"{self._name}={value}{self._attributes}".encode()
 
     def _known(self, cookie_header: bytes) -> dict[str, str]:
         """Return by account's digest the names of this browser in genuine cookies; another site of ours may have set one too."""
         known: dict[str, str] = {}
-        for value in _values(cookie_header):
+        for value in self._values(cookie_header):
             try:
                 text = self._signer.unsign(value, max_age=_MAX_AGE_S).decode("ascii")
             except BadSignature:
@@ -81,9 +83,8 @@ class DeviceCookies:
             known = dict(pair.split(":", 1) for pair in text.split(".")) | known
         return known
 
-
-def _values(cookie_header: bytes) -> Iterator[bytes]:
-    for cookie in cookie_header.split(b";"):
-        name, _, value = cookie.strip().partition(b"=")
-        if name == _NAME and len(value) <= _MAX_COOKIE_BYTES:
-            yield value
+    def _values(self, cookie_header: bytes) -> Iterator[bytes]:
+        for cookie in cookie_header.split(b";"):
+            name, _, value = cookie.strip().partition(b"=")
+            if name == self._name.encode() and len(value) <= _MAX_COOKIE_BYTES:
+                yield value

@@ -83,7 +83,7 @@ _SECURITY_SCHEMES = {
         "type": "apiKey",
         "in": "cookie",
         "name": SESSION_COOKIE,
-        "description": "Somebody signed in with a browser",
+        "description": "Somebody signed in with a browser; where the site is https the name begins with __Host-",
     },
     "token": {
         "type": "http",

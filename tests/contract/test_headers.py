@@ -19,6 +19,8 @@ from tests.support.server import Server
 PUBLIC_URL = "https://spaces.example.org"
 FRIEND = "https://friend.example"
 
+SESSION = "__Host-gs_session"
+
 ALL = operations()
 EVERYWHERE = {
     "x-content-type-options": "nosniff",
@@ -55,7 +57,7 @@ async def owner(world: World) -> Person:
 async def over_https(world: World, name: str, **fields: Any) -> Person:
     """Sign somebody up; their client speaks http and would keep the cookie, which is for https, to itself."""
     person = await world.person(name, **fields)
-    person.client.headers["cookie"] = f"gs_session={person.client.cookies['gs_session']}"
+    person.client.headers["cookie"] = f"{SESSION}={person.client.cookies[SESSION]}"
     return person
 
 
@@ -197,7 +199,7 @@ async def test_cookies_are_for_us_alone(world: World, owner: Person) -> None:
     cookies = SimpleCookie[str]()
     for line in answer.headers.get_list("set-cookie"):
         cookies.load(line)
-    assert cookies.keys() == {"gs_session", "gs_device"}
+    assert cookies.keys() == {"__Host-gs_session", "__Host-gs_device"}
     for cookie in cookies.values():
         assert cookie["httponly"]
         assert cookie["secure"]
@@ -210,17 +212,17 @@ async def test_cookies_are_for_us_alone(world: World, owner: Person) -> None:
 
 async def test_a_planted_session_is_never_adopted(world: World, owner: Person) -> None:
     mallory = await over_https(world, "Mallory")
-    planted = mallory.client.cookies["gs_session"]
+    planted = mallory.client.cookies[SESSION]
     for value in (planted, "made-up", planted[:-2] + "xx", ""):
         victim = await world.stranger()
-        header = {"cookie": f"gs_session={value}"}
+        header = {"cookie": f"{SESSION}={value}"}
         body = {"email": owner.email, "password": PASSWORD}
         signed_in = await victim.post("/api/auth/sign-in", body, headers=header)
         assert signed_in.status_code == 200
-        new = signed_in.cookies["gs_session"]
+        new = signed_in.cookies[SESSION]
         assert new not in ("", value)
         assert new.split(".")[0] != value.split(".")[0]
-        seen = (await victim.get("/api/auth/session", headers={"cookie": f"gs_session={new}"})).json()
+        seen = (await victim.get("/api/auth/session", headers={"cookie": f"{SESSION}={new}"})).json()
         assert seen["user"]["id"] == owner.id
     # Who planted theirs has nothing of it: the browser's session before ends with a new one.
     problem(await mallory.get("/api/auth/session"), 401)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,6 +69,17 @@ def test_a_data_folder_that_another_server_uses(server: Server, start_server: St
     # Not so when the other one was killed: a lock that nobody holds is no lock.
     running.kill()
     server.start()
+
+
+def test_what_is_made_is_for_its_owner_alone_and_a_folder_open_to_others_is_told_of(server: Server) -> None:
+    server.start()
+    for made in (server.data_folder, *server.data_folder.rglob("*")):
+        assert stat.S_IMODE(made.stat().st_mode) & 0o077 == 0, made
+    assert not server.logs(message="others may open the data folder")
+    server.stop()
+    server.data_folder.chmod(0o755)
+    server.start()
+    assert server.logs(message="others may open the data folder")[0]["mode"] == "755"
 
 
 def test_a_database_of_a_newer_version(server: Server) -> None:

@@ -23,7 +23,7 @@ from groupspaces.db.batch import Batch, Statement, Value
 from groupspaces.db.changes import NOW_MS, record
 from groupspaces.keys import KeyRing
 from groupspaces.web.context import LOCAL_OPERATOR
-from groupspaces.web.cookies import SessionCookies, hash_token, new_token, session_value
+from groupspaces.web.cookies import SessionCookies, hash_token, new_token
 from groupspaces.web.operations import Operation
 from groupspaces.web.tokens import new_api_token
 from tests.features.stage import BODIES, key_of
@@ -171,7 +171,7 @@ class Cast:
         elif caller not in ("anonymous", "command line"):
             token = rows.session(next(ids), users[holder], confirmed=caller != "unconfirmed")
             cookie = self._cookies.issue(token, 0, 3600)[1]
-            headers["cookie"] = f"gs_session={session_value(cookie).decode()}"
+            headers["cookie"] = f"gs_session={self._cookies.value(cookie).decode()}"
         await self._world.db.write(
             Batch([*rows.statements, record("test.changed", actor_id=None, audience="nobody")])
         )

@@ -143,9 +143,9 @@ async def get_start(ctx: Context, query: StartQuery) -> Response:
 async def get_callback(ctx: Context) -> Response:
     provider = _provider(ctx)
     answer = dict(ctx.request.query_params)
-    ctx.headers_out.append(ctx.part(Flows).end())
-    cookie = ctx.request.cookies.get(oauth_flow.COOKIE)
-    flow = ctx.part(Flows).open(cookie, provider.id, answer.get("state", ""))
+    flows = ctx.part(Flows)
+    ctx.headers_out.append(flows.end())
+    flow = flows.open(ctx.request.cookies.get(flows.cookie), provider.id, answer.get("state", ""))
     if flow is None:
         return _to_page("sign-in", _FAILED)
     try:

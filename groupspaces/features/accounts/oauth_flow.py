@@ -16,6 +16,7 @@ import msgspec
 from groupspaces.clock import Clock
 from groupspaces.features.accounts.providers import Started
 from groupspaces.keys import KeyRing, Undecryptable
+from groupspaces.web.cookies import cookie_name
 
 COOKIE = "gs_oauth"
 _PURPOSE = "sign-in elsewhere"
@@ -43,18 +44,19 @@ class Flows:
     def __init__(self, keys: KeyRing, clock: Clock, *, secure: bool) -> None:
         self._keys = keys
         self._clock = clock
-        self._attributes = "; Path=/auth; HttpOnly; SameSite=Lax" + ("; Secure" if secure else "")
+        self.cookie = cookie_name(COOKIE, secure=secure)
+        self._attributes = "; Path=/; HttpOnly; SameSite=Lax" + ("; Secure" if secure else "")
 
     def begin(self, flow: Flow) -> tuple[bytes, bytes]:
         """Return the `Set-Cookie` header that remembers a visit."""
         lasting = msgspec.structs.replace(flow, expires_at_ms=self._clock.now_ms() + _LASTS_S * 1000)
         sealed = self._keys.encrypt(_PURPOSE, msgspec.json.encode(lasting), flow.provider.encode())
         value = base64.urlsafe_b64encode(sealed).decode()
-        return b"set-cookie", f"{COOKIE}={value}; Max-Age={_LASTS_S}{self._attributes}".encode()
+        return b"set-cookie", f"{self.cookie}={value}; Max-Age={_LASTS_S}{self._attributes}".encode()
 
     def end(self) -> tuple[bytes, bytes]:
         """Return the `Set-Cookie` header that forgets it."""
-        return b"set-cookie", f"{COOKIE}=; Max-Age=0{self._attributes}".encode()
+        return b"set-cookie", f"{self.cookie}=; Max-Age=0{self._attributes}".encode()
 
     def open(self, cookie: str | None, provider: str, state: str) -> Flow | None:
         """Return the visit from which somebody comes back, None unless it began in this browser and has not run out."""

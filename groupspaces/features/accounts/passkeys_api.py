@@ -18,6 +18,7 @@ from groupspaces.features.accounts.letters import Letters
 from groupspaces.features.accounts.passkeys import Passkey
 from groupspaces.mail import Mailer
 from groupspaces.web.context import Context
+from groupspaces.web.decoding import MAX_ID
 from groupspaces.web.operations import CONFIRMED, IN_PERSON, PUBLIC, Operation, operation
 
 PasskeyName = Annotated[str, Meta(min_length=1, max_length=80, pattern=ONE_LINE)]
@@ -42,7 +43,7 @@ class PasskeyAnswer(msgspec.Struct, forbid_unknown_fields=True):
 
     ceremony: Ceremony
     credential: Credential
-    user_id: int | None = None
+    user_id: Annotated[int, Meta(ge=1, le=MAX_ID)] | None = None
 
 
 class PasskeyList(msgspec.Struct):

@@ -1,6 +1,6 @@
 """Recovery codes: what somebody keeps on paper for the day their authenticator is gone.
 
-Owns their form: 80 random bits as `abcd-efgh-jkmn-pqrs`, in letters and digits that nobody takes for one another, and their
+Owns their form: 120 random bits as `abcd-efgh-ijkm-npqr-stuv-wxyz`, in letters and digits that nobody takes for one another, and their
 hash, which is all that is stored (so many random bits need no slow one). Where they are kept and used is
 `second_factor.py`'s.
 """
@@ -14,7 +14,7 @@ HOW_MANY = 10
 
 # 32 characters, 5 bits each: no l, o, 0 and 1.
 _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
-_CHARS = 16
+_CHARS = 24
 _GROUP_CHARS = 4
 _MISREAD = str.maketrans({"l": "i", "1": "i"})
 

@@ -12,9 +12,9 @@ const KINDS = {
     isWhole: (code) => /^\d{6}$/.test(code), missing: "Enter the 6 digits that your authenticator shows now.", other: "Use a recovery code",
   },
   recovery: {
-    label: "Recovery code", inputmode: "text", maxlength: "32", hint: "16 letters and digits, in groups of four. Each code works once.",
+    label: "Recovery code", inputmode: "text", maxlength: "48", hint: "24 letters and digits, in groups of four. Each code works once.",
     lead: "Enter one of the recovery codes that you kept when you switched two-factor on.",
-    isWhole: (code) => /^[a-z0-9]{16}$/i.test(code.replaceAll("-", "")), missing: "A recovery code has 16 letters and digits, such as abcd-efgh-jkmn-pqrs.", other: "Use the authenticator",
+    isWhole: (code) => /^[a-z0-9]{24}$/i.test(code.replaceAll("-", "")), missing: "A recovery code has 24 letters and digits, such as abcd-efgh-ijkm-npqr-stuv-wxyz.", other: "Use the authenticator",
   },
 };
 
