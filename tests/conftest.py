@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, ExitStack
@@ -24,6 +25,27 @@ _STARTED = pytest.StashKey[list[Process]]()
 # A shell starts what runs in its background with SIGINT ignored, and so would be whatever is started here: Ctrl-C is tested.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# When several processes share the run, each takes the next file: those that take seconds come after those that take minutes, so
+# that no process is left alone with a long one at the end.
+_SHORT_LAST = ("features", "contract", "unit")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Say how many processes `--numprocesses auto` means: at least two, as tests wait more than they compute."""
+    return max(2, os.cpu_count() or 1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put short files last where several processes share the run."""
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        folders = Path(__file__).parent
+        items.sort(key=lambda item: _turn(item.path.relative_to(folders).parts[0]))
+
+
+def _turn(folder: str) -> int:
+    return _SHORT_LAST.index(folder) if folder in _SHORT_LAST else -1
 
 
 class StartServer(Protocol):

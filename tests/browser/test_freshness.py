@@ -100,7 +100,9 @@ async def test_after_a_reload_the_page_says_at_once_what_it_can_promise(
     await page.add_init_script(NOTE_BANNERS)
     for _ in range(3):
         await page.reload()
-        await expect(page.locator(".banner strong")).to_have_text(re.compile(r"^Reading only, since \d\d:\d\d"))
+        await expect(page.locator(".banner strong")).to_have_text(
+            re.compile(r"^Reading only, since \d\d:\d\d")
+        )
     promised = await page.evaluate("() => window.banners.filter((text) => text.includes('go out at once'))")
     assert promised == []
     sqld.resume()
