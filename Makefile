@@ -24,6 +24,8 @@ setup: $(VENV)/.sqld $(VENV)/.test-packages $(VENV)/.editable ## .venv with ever
 run: $(VENV)/.editable ## start the server
 	@$(BIN)/groupspaces serve
 
+# Compiled code is kept, whatever the environment says: each process would compile everything again.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: setup chromium redis ## run all tests, or ARGS="tests/unit -k word", in WORKERS=2 processes
 	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 

@@ -19,6 +19,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+import psutil
+
 from tests.support.wait import NeverHappened, block_until
 
 # Set by the person who runs the tests for their own instance; none of it may reach a program under test.
@@ -40,6 +42,8 @@ _FOREIGN_NAMES = {
     "SENTRY_DSN",
     "REDIS_URL",
     "SQLD_AUTH_JWT_KEY",
+    # An instance that must compile its own code first takes twice as long to start, and hundreds are started.
+    "PYTHONDONTWRITEBYTECODE",
 }
 
 
@@ -83,7 +87,7 @@ def _bound(port: int, *, keep: bool) -> bool:
 
 
 def clean_environment() -> dict[str, str]:
-    """Copy the environment without settings of this product."""
+    """Copy the environment without settings of this product, and of Python what makes each start slow."""
     return {
         name: value
         for name, value in os.environ.items()
@@ -141,6 +145,8 @@ class Process:
     def pause(self) -> None:
         """Freeze it (SIGSTOP): the kernel goes on accepting connections, nobody answers."""
         self._running().send_signal(signal.SIGSTOP)
+        # Each of its threads stops when it comes to it, which under load takes a while.
+        block_until(lambda: _is_stopped(self.pid), what=f"{self.name} has stopped")
 
     def resume(self) -> None:
         """Let a paused program go on (SIGCONT)."""
@@ -188,6 +194,13 @@ class Process:
     def _running(self) -> subprocess.Popen[bytes]:
         assert self._process is not None, f"{self.name} was not started"
         return self._process
+
+
+def _is_stopped(pid: int) -> bool:
+    threads = Path(f"/proc/{pid}/task")
+    if not threads.is_dir():
+        return psutil.Process(pid).status() == psutil.STATUS_STOPPED
+    return all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in threads.glob("*/stat"))
 
 
 def http_status(url: str, timeout_s: float = 1.0) -> int | None:
