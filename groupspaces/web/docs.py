@@ -1,6 +1,6 @@
 """The page `/api/docs`: the API's document as plain HTML.
 
-Made once at start, from the document alone, without a script: it reads well in any browser and under the strictest
+Made once, from the document alone, without a script: it reads well in any browser and under the strictest
 content security policy. Its style is `static/css/docs.css`.
 """
 

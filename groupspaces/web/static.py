@@ -1,15 +1,17 @@
 """The browser client: its files, and the page that every address of the client gets.
 
-Owns `/static/<digest>/…` (all files in memory, compressed once, cached by browsers for ever: another content has another
-digest) and the shell, `index.html`, which names the current digest. Never touches the disk for a request, except in
+Owns `/static/<digest>/…` (all files in memory, each compressed when it is first asked for, cached by browsers for ever:
+another content has another digest) and the shell, `index.html`, which names the current digest. Never touches the disk for a request, except in
 development, where an edit shows at the next reload.
 """
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import hashlib
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -30,6 +32,8 @@ _ALIASES = {"/favicon.ico": ("favicon.ico", "img/favicon.ico", "img/favicon.svg"
 _NEEDED = ("index.html", "vendor/preact.js")
 _DIGEST_CHARS = 12
 _GZIP_LEVEL = 6
+# Larger ones are compressed off the loop (1 ms of work).
+_INLINE_BYTES = 32_768
 _IMMUTABLE = b"public, max-age=31536000, immutable"
 _REVALIDATE = b"no-cache"
 
@@ -57,16 +61,24 @@ Headers = list[tuple[bytes, bytes]]
 class File:
     """One file, ready to be sent."""
 
-    __slots__ = ("body", "etag", "gzipped", "media_type")
+    __slots__ = ("_gzipped", "body", "etag", "is_compressible", "media_type")
 
     def __init__(self, name: str, body: bytes) -> None:
         suffix = Path(name).suffix.lower()
         self.body = body
         self.media_type = _MEDIA_TYPES.get(suffix, "application/octet-stream").encode()
         self.etag = b'"%s"' % hashlib.sha256(body).hexdigest()[:24].encode()
-        self.gzipped: bytes | None = None
-        if suffix in _COMPRESSIBLE and len(body) >= MIN_BYTES:
-            self.gzipped = gzip.compress(body, _GZIP_LEVEL, mtime=0)
+        self.is_compressible = suffix in _COMPRESSIBLE and len(body) >= MIN_BYTES
+        self._gzipped: bytes | None = None
+
+    async def gzipped(self) -> bytes:
+        """Return the body compressed, which is done once."""
+        if self._gzipped is None:
+            if len(self.body) <= _INLINE_BYTES:
+                self._gzipped = _gzip(self.body)
+            else:
+                self._gzipped = await asyncio.to_thread(_gzip, self.body)
+        return self._gzipped
 
 
 class Client:
@@ -129,7 +141,7 @@ class ClientRoute(BaseRoute):
 
     def _headers(self, path: str, file: File, cache_control: bytes) -> Headers:
         headers: Headers = [(b"etag", file.etag), (b"cache-control", cache_control)]
-        if file.gzipped is not None:
+        if file.is_compressible:
             headers.append((b"vary", b"accept-encoding"))
         if self._base_url and path.startswith(_PREFIX):
             # What a CDN passes on: browsers take modules and fonts of another site only with its leave.
@@ -172,12 +184,16 @@ async def _send_file(file: File, headers: Headers, scope: Scope, send: Send) -> 
         await send({"type": "http.response.body"})
         return
     body = file.body
-    if file.gzipped is not None and Compression.accepted(scope[HEADERS]):
-        body = file.gzipped
+    if file.is_compressible and Compression.accepted(scope[HEADERS]):
+        body = await file.gzipped()
         headers.append((b"content-encoding", b"gzip"))
     headers += ((b"content-type", file.media_type), (b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def _gzip(body: bytes) -> bytes:
+    return gzip.compress(body, _GZIP_LEVEL, mtime=0)
 
 
 def _has_etag(headers: Mapping[bytes, bytes], etag: bytes) -> bool:
@@ -188,11 +204,13 @@ def _has_etag(headers: Mapping[bytes, bytes], etag: bytes) -> bool:
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
     """Name every file below `folder` in a fixed order; hidden ones and links that lead out are left alone."""
     root = folder.resolve()
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        is_hidden = any(part.startswith(".") for part in name.split("/"))
-        if not is_hidden and path.is_file() and path.resolve().is_relative_to(root):
-            yield name, path
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            path = Path(parent, name)
+            leads_out = path.is_symlink() and not path.resolve().is_relative_to(root)
+            if not name.startswith(".") and not leads_out and path.is_file():
+                yield path.relative_to(folder).as_posix(), path
 
 
 def _digest(contents: dict[str, bytes]) -> str:

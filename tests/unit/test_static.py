@@ -27,6 +27,7 @@ def folder(tmp_path: Path) -> Path:
     for name, content in {
         "index.html": INDEX,
         "app.js": SCRIPT,
+        "large.js": SCRIPT * 20,
         "a.css": b"a { color: red }",
         "img/favicon.svg": b"<svg/>",
         "vendor/preact.js": b"export {}",
@@ -91,12 +92,13 @@ async def test_a_browser_that_has_it_is_told_so(folder: Path) -> None:
 async def test_text_is_compressed_once_and_fonts_are_not(folder: Path) -> None:
     async with serving(folder) as (client, route):
         headers = {"accept-encoding": "gzip"}
-        request = client.build_request("GET", f"/static/{route.digest}/app.js", headers=headers)
-        answer = await client.send(request, stream=True)
-        packed = b"".join([chunk async for chunk in answer.aiter_raw()])
-        assert answer.headers["content-encoding"] == "gzip"
-        assert answer.headers["vary"] == "accept-encoding"
-        assert gzip.decompress(packed) == SCRIPT
+        for name, script in (("app.js", SCRIPT), ("large.js", SCRIPT * 20), ("large.js", SCRIPT * 20)):
+            request = client.build_request("GET", f"/static/{route.digest}/{name}", headers=headers)
+            answer = await client.send(request, stream=True)
+            packed = b"".join([chunk async for chunk in answer.aiter_raw()])
+            assert answer.headers["content-encoding"] == "gzip"
+            assert answer.headers["vary"] == "accept-encoding"
+            assert gzip.decompress(packed) == script
         font = await client.get("/static/vendor/font.woff2", headers=headers)
         assert "content-encoding" not in font.headers
         assert font.headers["content-type"] == "font/woff2"
