@@ -279,7 +279,7 @@ async def test_tuning_shows_what_it_means_and_takes_effect_everywhere(own_office
         tuned = answered(await other.get("/api/ops/replication"), 200)["tuning"]
         return tuned["interval_s"]["value"] == 5 and tuned["doorbell"]["value"] is False
 
-    await wait_until(b_follows, 20, "the other instance is tuned")
+    await wait_until(b_follows, what="the other instance is tuned")
 
     reset = tuning.get_by_role("button", name="Reset to settings")
     await reset.click()
@@ -295,7 +295,7 @@ async def test_tuning_shows_what_it_means_and_takes_effect_everywhere(own_office
         tuned = answered(await other.get("/api/ops/replication"), 200)["tuning"]
         return all(tuned[key]["from"] == "settings" for key in ("interval_s", "idle_interval_s", "doorbell"))
 
-    await wait_until(b_is_as_set, 20, "the other instance is as its settings say")
+    await wait_until(b_is_as_set, what="the other instance is as its settings say")
     await expect(reset).to_have_attribute("aria-disabled", "true")
 
     await slider.press("End")
@@ -518,7 +518,7 @@ async def test_charts_are_drawn_again_in_the_colours_of_the_other_theme(office: 
     await page.evaluate("() => document.fonts.ready.then(() => true)")
     light = await brightest(canvas)
     await page.emulate_media(color_scheme="dark")
-    await wait_until(lambda: brighter(canvas, light), 10, "the chart has the light ink of the dark theme")
+    await wait_until(lambda: brighter(canvas, light), what="the chart has the light ink of the dark theme")
 
 
 async def test_a_place_of_one_file_says_that_there_is_nothing_to_replicate(

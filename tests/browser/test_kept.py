@@ -38,7 +38,7 @@ async def test_what_was_read_without_a_line_is_told_when_it_is_back(house: House
     async def all_read() -> bool:
         return await unread(house, "Alice", garden) == 0
 
-    await wait_until(all_read, timeout_s=15, what="the server knows what was read")
+    await wait_until(all_read, what="the server knows what was read")
 
 
 async def test_an_edit_waits_in_its_space_and_survives_a_reload(house: House) -> None:

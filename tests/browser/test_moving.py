@@ -35,13 +35,13 @@ class Two:
     async def cut_off_far(self, space_id: int) -> None:
         """Let `far` have what there is so far and nothing more."""
         citra = (await self.house.member("Citra")).at(self.far.url)
-        await wait_until(lambda: _has_space(citra, space_id), timeout_s=15, what="far has the space")
+        await wait_until(lambda: _has_space(citra, space_id), what="far has the space")
         self.wire.set_mode("blackhole")
 
         async def knows() -> bool:
             return bool((await citra.get("/api/health")).json()["primary"] == "unreachable")
 
-        await wait_until(knows, timeout_s=20, what="far knows that it is cut off")
+        await wait_until(knows, what="far knows that it is cut off")
 
 
 @pytest_asyncio.fixture

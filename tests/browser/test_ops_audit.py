@@ -54,7 +54,7 @@ async def seal(house: House) -> None:
         verdict = answered(await operator.get("/api/ops/audit/verify"), 200)
         return verdict["entries"] > 0 or not verdict["ok"]
 
-    await wait_until(is_sealed, 20, "the record is sealed")
+    await wait_until(is_sealed, what="the record is sealed")
 
 
 async def test_what_happened_is_said_in_sentences(house: House) -> None:

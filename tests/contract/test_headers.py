@@ -15,6 +15,7 @@ from groupspaces.app import operations
 from groupspaces.assets import static_dir
 from tests.features.world import PASSWORD, Person, World, problem, running
 from tests.support.server import Server
+from tests.support.wait import TIMEOUT_S
 
 PUBLIC_URL = "https://spaces.example.org"
 FRIEND = "https://friend.example"
@@ -142,7 +143,7 @@ async def test_only_known_methods_are_served(world: World, method: str) -> None:
 async def test_a_real_server_refuses_them_as_well(plain: Server, head: bytes) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", plain.port)
     writer.write(head + b"\r\nHost: localhost\r\nX-Secret: echo\r\nConnection: close\r\n\r\n")
-    answer = await asyncio.wait_for(reader.read(), 5)
+    answer = await asyncio.wait_for(reader.read(), TIMEOUT_S)
     writer.close()
     assert answer[:12] in (b"HTTP/1.1 400", b"HTTP/1.1 404", b"HTTP/1.1 405"), answer
     assert b"echo" not in answer

@@ -37,7 +37,7 @@ async def test_a_caller_says_how_old_an_answer_may_be(sqld: Sqld, ada: Participa
         expect(await ada.get("/api/spaces", gs_max_stale="3600"), 200)
     finally:
         sqld.resume()
-    await wait_until(lambda: _is_answered(ada, gs_max_stale="1"), timeout_s=15, what="fresh again")
+    await wait_until(lambda: _is_answered(ada, gs_max_stale="1"), what="fresh again")
 
 
 async def test_an_instance_out_of_contact_for_too_long_shows_nothing_private(
@@ -47,22 +47,22 @@ async def test_an_instance_out_of_contact_for_too_long_shows_nothing_private(
     expect(await ada.get(f"/api/invites/{code}"), 200)
     sqld.pause()
     try:
-        await wait_until(lambda: _is_refused(ada), timeout_s=15, what="private reads end")
+        await wait_until(lambda: _is_refused(ada), what="private reads end")
         expect(await ada.get(f"/api/invites/{code}"), 200)
         assert expect(await ada.get("/api/health"), 200)["status"] == "degraded"
     finally:
         sqld.resume()
-    await wait_until(lambda: _is_answered(ada), timeout_s=15, what="private reads are back")
+    await wait_until(lambda: _is_answered(ada), what="private reads are back")
 
 
 async def test_an_open_stream_is_told_when_the_primary_goes_and_comes(sqld: Sqld, ada: Participant) -> None:
     async with ada.events() as stream:
-        told = await stream.wait_for("freshness", lambda data: data["primary"] == "reachable", timeout_s=10)
+        told = await stream.wait_for("freshness", lambda data: data["primary"] == "reachable")
         assert told.id is None
         assert told.data.keys() == {"as_of", "lag_ms", "feed_seq", "primary"}
         sqld.pause()
         try:
-            await stream.wait_for("freshness", lambda data: data["primary"] == "unreachable", timeout_s=15)
+            await stream.wait_for("freshness", lambda data: data["primary"] == "unreachable")
         finally:
             sqld.resume()
         before = len(stream.of_kind("freshness"))
@@ -82,7 +82,7 @@ async def test_a_stream_says_first_how_fresh_it_is_also_while_the_primary_is_awa
         position = stream.last_id
     sqld.pause()
     try:
-        await wait_until(lambda: _is_degraded(ada), timeout_s=15, what="the instance knows")
+        await wait_until(lambda: _is_degraded(ada), what="the instance knows")
         async with ada.events(last_event_id=position) as stream:
             await wait_until(lambda: stream.events, what="the stream says something")
             first = stream.events[0]

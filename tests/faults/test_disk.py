@@ -179,7 +179,7 @@ async def test_a_replica_that_does_not_fit_is_fetched_when_there_is_room(
     server.settings = replica_settings(sqld.url)
     disk.fill(leaving_kb=200)
     server.start(wait_ready=False)
-    await wait_until(lambda: http_status(f"{server.url}/api/health/live") == 200, 15.0, "it is alive")
+    await wait_until(lambda: http_status(f"{server.url}/api/health/live") == 200, what="it is alive")
     assert http_status(f"{server.url}/api/health/ready") == 503
     assert http_status(f"{server.url}/api/health") == 503
 
@@ -196,7 +196,7 @@ async def test_a_replica_that_does_not_fit_is_fetched_when_there_is_room(
 
 def _assert_start_refused(server: Server, why: str) -> None:
     server.start(wait_ready=False)
-    code = block_until(lambda: server.exit_code, 15.0, "the start is given up")
+    code = block_until(lambda: server.exit_code, what="the start is given up")
     assert code == FOLDER_NOT_WRITABLE, server.log_tail()
     assert str(server.data_folder) in server.log_tail()
     assert why in server.log_tail()
@@ -216,5 +216,5 @@ async def _all_when_there(reader: Participant, space_id: int, bookmark: int) -> 
         assert answer.status_code in (200, 503), answer.text
         return answer.status_code == 200
 
-    await wait_until(is_there, 20.0, "the replica catches up")
+    await wait_until(is_there, what="the replica catches up")
     return await reader.all_messages(space_id)

@@ -251,7 +251,7 @@ async def test_request_ids_are_kept_only_when_they_are_harmless(scene: Scene) ->
 
 
 async def test_texts_made_to_be_slow_stop_nobody(victim: Server) -> None:
-    async with Participant(victim.url) as writer, Participant(victim.url, timeout_s=1.0) as reader:
+    async with Participant(victim.url) as writer, Participant(victim.url, timeout_s=2.0) as reader:
         await writer.sign_up()
         space_id = await writer.space()
         await writer.message(space_id, "first")

@@ -120,11 +120,11 @@ async def _kill_app(fleet: Fleet, chance: random.Random) -> None:
 async def _kill_child(fleet: Fleet, chance: random.Random) -> None:
     """Kill the process that syncs; a new one takes its place and the instance catches up."""
     instance = chance.choice((fleet.a, fleet.b))
-    children = await wait_until(instance.children, 10.0, "there is a child")
+    children = await wait_until(instance.children, what="there is a child")
     for child in children:
         child.send_signal(signal.SIGKILL)
     old = {child.pid for child in children}
-    await wait_until(lambda: {c.pid for c in instance.children()} - old, 15.0, "there is a new child")
+    await wait_until(lambda: {c.pid for c in instance.children()} - old, what="there is a new child")
 
 
 async def _kill_primary(fleet: Fleet, _chance: random.Random) -> None:

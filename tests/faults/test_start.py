@@ -210,9 +210,9 @@ async def test_a_start_killed_at_its_first_moments_is_made_good_by_the_next(serv
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_a_signal_during_the_start_ends_it(number: signal.Signals, server: Server) -> None:
     server.start(wait_ready=False)
-    block_until(lambda: server.data_folder.exists(), 10.0, "the start has begun")
+    block_until(lambda: server.data_folder.exists(), what="the start has begun")
     os.kill(server.pid, number)
-    block_until(lambda: server.exit_code is not None, 10.0, "it ended")
+    block_until(lambda: server.exit_code is not None, what="it ended")
     server.start()
 
 
@@ -223,7 +223,7 @@ def _refused_start(server: Server, code: int, *arguments: str) -> str:
     """Start, expect an end with this code and one sentence, and return what was said."""
     begin = server.log_path.stat().st_size if server.log_path.exists() else 0
     server.start(*arguments, wait_ready=False)
-    block_until(lambda: not server.is_running(), 20.0, "the start is given up")
+    block_until(lambda: not server.is_running(), what="the start is given up")
     said = server.log_path.read_bytes()[begin:].decode()
     assert server.exit_code == code, said
     assert "Traceback" not in said, said

@@ -55,11 +55,11 @@ def test_watching_goes_on_through_a_restart_and_ends_with_ctrl_c(
         lines = watching.output().splitlines()
         return len(lines) if any(key in json.loads(line) for line in lines[after:]) else 0
 
-    seen = block_until(lambda: told("feed_seq", 0), 15, "it shows the status")
+    seen = block_until(lambda: told("feed_seq", 0), what="it shows the status")
     server.stop()
-    seen = block_until(lambda: told("error", seen), 15, "it says that none runs")
+    seen = block_until(lambda: told("error", seen), what="it says that none runs")
     server.start()
-    block_until(lambda: told("feed_seq", seen), 15, "it shows the status again")
+    block_until(lambda: told("feed_seq", seen), what="it shows the status again")
     assert watching.interrupt() == 0
     assert HOME not in watching.output()
     assert "Traceback" not in watching.output()
@@ -90,7 +90,7 @@ def test_at_a_terminal_it_is_shown_in_place(server: Server, terminal: tuple[int,
 
     watching = subprocess.Popen(command, env=server._environment(), stdout=theirs, stdin=theirs)
     try:
-        block_until(lambda: shows(2), 15, "it is shown twice, in the same place")
+        block_until(lambda: shows(2), what="it is shown twice, in the same place")
     finally:
         watching.send_signal(signal.SIGINT)
         code = watching.wait(timeout=10)
@@ -124,7 +124,7 @@ def test_a_standalone_instance_is_tuned_too_and_stays_so(server: Server) -> None
         found = json.loads(server.command("replica", "status", "--json").stdout)
         return bool(found["tuning"]["interval_s"]["value"] == 5)
 
-    block_until(tuned, 15, "it is tuned as before")
+    block_until(tuned, what="it is tuned as before")
 
 
 @pytest.mark.parametrize("arguments", [("status",), ("sync",), ("tune", "--interval-s", "5")])

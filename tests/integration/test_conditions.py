@@ -70,7 +70,7 @@ async def test_a_primary_that_is_away_is_a_condition_until_it_is_back(deployment
         found = await deployment.health()
         return found if found["status"] == "degraded" and "conditions" in found else None
 
-    health = await wait_until(degraded, 15)
+    health = await wait_until(degraded)
     assert health is not None
     [condition] = [found for found in health["conditions"] if found["name"] == "primary_unreachable"]
     assert condition.keys() == {"name", "since"}  # health is public: no details
@@ -87,7 +87,7 @@ async def test_a_primary_that_is_away_is_a_condition_until_it_is_back(deployment
         found = await deployment.health()
         return found["status"] == "healthy" and "conditions" not in found
 
-    await wait_until(healthy, 15)
+    await wait_until(healthy)
     told = [line["message"] for line in deployment.server.logs(condition="primary_unreachable")]
     assert told == ["condition", "condition over"]
 

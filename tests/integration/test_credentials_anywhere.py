@@ -320,12 +320,12 @@ async def test_an_instance_out_of_contact_for_too_long_shows_a_token_nothing_pri
 
     sqld.pause()
     try:
-        await wait_until(lambda: answered(503), 15.0, "private reads end")
+        await wait_until(lambda: answered(503), what="private reads end")
         refused(await robot.get("/api/users/me"), 503, "REPLICA_BEHIND")
         expect(await robot.get(f"/api/invites/{code}"), 200)
     finally:
         sqld.resume()
-    await wait_until(lambda: answered(200), 15.0, "private reads are back")
+    await wait_until(lambda: answered(200), what="private reads are back")
 
 
 async def test_a_token_expires_by_the_primarys_clock(

@@ -40,6 +40,6 @@ def test_both_instances_serve_one_primary_until_ctrl_c(tmp_path: Path) -> None:
                 health = json.load(answer)
             assert (health["status"], health["mode"]) == ("healthy", "replica")
         demo.interrupt()
-        block_until(lambda: not demo.is_running(), 20, "the demo has ended")
+        block_until(lambda: not demo.is_running(), what="the demo has ended")
         assert demo.exit_code == 0, demo.log_tail()
     assert [http_status(f"{url}/api/health/live") for url in urls] == [None, None]

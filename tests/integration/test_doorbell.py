@@ -230,7 +230,7 @@ async def test_a_peer_that_hangs_keeps_neither_writers_nor_other_peers_waiting(
         assert line.traffic().connections - tried < 10
 
         line.set_mode("pass")
-        await on_c.wait_for_messages(20, timeout_s=20.0)
+        await on_c.wait_for_messages(20)
 
 
 async def test_a_peer_that_was_down_is_rung_again_when_it_is_back(
@@ -241,11 +241,11 @@ async def test_a_peer_that_was_down_is_rung_again_when_it_is_back(
     rung.b.kill()
     await scene.say("while B is down")
     failing = "doorbell_failing:b"
-    await wait_until(lambda: rung.a.logs(message="condition", condition=failing), 15.0, "A notices")
+    await wait_until(lambda: rung.a.logs(message="condition", condition=failing), what="A notices")
     await asyncio.to_thread(rung.b.start)
     async with scene.listeners["b"].events() as on_b:
         await scene.say("now")
-        await on_b.wait_for("message.created", lambda data: data["content"] == "now", 10.0)
+        await on_b.wait_for("message.created", lambda data: data["content"] == "now")
     await wait_until(
         lambda: rung.a.logs(message="condition over", condition=failing), what="A says that it is over"
     )
@@ -265,7 +265,7 @@ async def test_a_ring_while_the_primary_is_away_is_made_up_for_when_it_is_back(
         await wait_until(lambda: unreachable(rung.b), what="B's fetch failed")
         assert on_b.contents() == []
         wire.set_mode("pass")
-        await on_b.wait_for("message.created", timeout_s=15.0)
+        await on_b.wait_for("message.created")
 
 
 # --- rings that are none ---
@@ -384,7 +384,7 @@ async def test_rings_across_a_restored_primary_bring_no_ghosts(
     scene = await set_stage(rung)
     async with scene.listeners["b"].events() as on_b:
         with restoring(rung, tmp_path):
-            await wait_until(lambda: can_write(scene.alice, scene.space_id), 10.0, "the primary is back")
+            await wait_until(lambda: can_write(scene.alice, scene.space_id), what="the primary is back")
             for number in range(20):
                 await scene.say(f"lost {number}")
             await wait_until(lambda: "lost 19" in on_b.contents(), what="B has seen what will be lost")
@@ -408,7 +408,7 @@ async def test_a_ring_from_before_the_restore_brings_no_ghosts_although_it_names
     bob = scene.listeners["b"]
     async with bob.events() as on_b:
         with restoring(rung, tmp_path):
-            await wait_until(lambda: can_write(bob, scene.space_id), 10.0, "the primary is back")
+            await wait_until(lambda: can_write(bob, scene.space_id), what="the primary is back")
             for number in range(20):
                 await bob.message(scene.space_id, f"lost {number}")
             await wait_until(lambda: "lost 19" in on_b.contents(), what="B has seen what will be lost")
@@ -527,7 +527,7 @@ async def quiet(rung: Rung) -> None:
         seen.append(now)
         return len(seen) > 15
 
-    await wait_until(is_quiet, 15.0, "nobody says anything")
+    await wait_until(is_quiet, what="nobody says anything")
 
 
 async def same_as_the_primary(rung: Rung) -> None:
@@ -574,5 +574,5 @@ async def test_what_was_fetched_while_the_primary_fell_silent_can_be_read_on(
     async def reads_on() -> bool:
         return (await newest(bookmark)).status_code == 200
 
-    await wait_until(reads_on, timeout_s=15, what="b to answer its own bookmark while the primary is away")
+    await wait_until(reads_on, what="b to answer its own bookmark while the primary is away")
     assert int((await newest()).headers["GS-Feed-Seq"]) >= int(bookmark)

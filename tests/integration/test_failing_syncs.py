@@ -129,7 +129,7 @@ async def test_a_fetch_that_hangs_alone_is_given_up(tmp_path: Path) -> None:
                     def replaced() -> bool:
                         return child not in [process.pid for process in server.children()]
 
-                    await wait_until(replaced, 20.0, "the child that hangs is ended")
+                    await wait_until(replaced, what="the child that hangs is ended")
                     assert (await alice.get("/api/health")).json()["primary"] == "reachable"
                     wire.set_mode("pass")
 
@@ -137,7 +137,7 @@ async def test_a_fetch_that_hangs_alone_is_given_up(tmp_path: Path) -> None:
                         page = (await alice.messages(space_id, **{"GS-Bookmark": str(alice.bookmark)})).json()
                         return "items" in page and page["items"][-1]["content"] == "written meanwhile"
 
-                    await wait_until(caught_up, 20.0, "it fetches again")
+                    await wait_until(caught_up, what="it fetches again")
 
 
 async def _answers(person: Participant, space_id: int) -> bool:

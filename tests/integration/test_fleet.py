@@ -107,7 +107,7 @@ async def all_know_each_other(operator: Participant, fleet: Fleet) -> None:
             known = await states(operator, server)
             return set(known) == set(fleet.servers) and set(known.values()) == {"live"}
 
-        await wait_until(knows_all, 15.0, "every instance shows all of them live")
+        await wait_until(knows_all, what="every instance shows all of them live")
 
 
 async def all_agree_on_a_leader(operator: Participant, servers: list[Server], other_than: str = "") -> str:
@@ -121,7 +121,7 @@ async def all_agree_on_a_leader(operator: Participant, servers: list[Server], ot
         found = await agreed()
         return found if found != other_than else None
 
-    return str(await wait_until(agreed_on_another, 20.0, "all show the same one leader"))
+    return str(await wait_until(agreed_on_another, what="all show the same one leader"))
 
 
 # --- what is shown ---
@@ -153,7 +153,7 @@ async def test_each_instance_shows_all_of_them_from_its_own_replica(
     async def others_are_silent() -> bool:
         return await states(alice, fleet.b) == {"a": "gone", "b": "live", "c": "gone"}
 
-    await wait_until(others_are_silent, 15.0, "b hears of nobody")
+    await wait_until(others_are_silent, what="b hears of nobody")
 
 
 async def test_heartbeats_leave_the_feed_alone_and_make_syncs_unnecessary(
@@ -173,7 +173,7 @@ async def test_heartbeats_leave_the_feed_alone_and_make_syncs_unnecessary(
         head = found(fleet.primary, "SELECT max(seq) FROM change")
         return (await health(fleet.b))[1] == head
 
-    await wait_until(settled, 10.0, "b has everything")
+    await wait_until(settled, what="b has everything")
     before = await health(fleet.b)
     beat_at = found(fleet.primary, "SELECT seen_at_ms FROM instance WHERE id = 'b'")
 
@@ -181,7 +181,7 @@ async def test_heartbeats_leave_the_feed_alone_and_make_syncs_unnecessary(
         seen_at = found(fleet.primary, "SELECT seen_at_ms FROM instance WHERE id = 'b'")
         return seen_at > beat_at + 4 * BEAT_S * 1000
 
-    await wait_until(several_beats_later, 10.0, "b's heart goes on")
+    await wait_until(several_beats_later, what="b's heart goes on")
     after = await health(fleet.b)
     assert after[:2] == before[:2], "the feed moved, or b synchronised although it need not"
     # It was known equal to the primary by its newest heartbeat.
@@ -211,8 +211,8 @@ async def test_a_killed_leader_falls_silent_then_is_gone_and_another_leads(
         told = f"peer_silent:{killed}" in await conditions(operator, left[0])
         return not told and (await states(operator, left[0]))[killed] == "gone"
 
-    await wait_until(is_silent, 10.0, "it is silent")
-    await wait_until(is_gone, 10.0, "it is gone")
+    await wait_until(is_silent, what="it is silent")
+    await wait_until(is_gone, what="it is gone")
     await all_agree_on_a_leader(operator, left, other_than=killed)
     assert lease(fleet.primary)[1] > number
 
@@ -226,7 +226,7 @@ async def test_who_stops_says_goodbye_and_hands_over_at_once(
     """Nobody waits for a lease of minutes to run out when a leader is stopped as it should be."""
     fleet = start_fleet("a", "b", instance__heartbeat_s=600, instance__idle_heartbeat_s=600)
     alice = await someone_at(fleet.b).sign_up()
-    await wait_until(lambda: found(fleet.primary, "SELECT count(*) FROM instance") == 2, 10.0, "both beat")
+    await wait_until(lambda: found(fleet.primary, "SELECT count(*) FROM instance") == 2, what="both beat")
     assert lease(fleet.primary) == ("a", 1)
     assert await asyncio.to_thread(fleet.a.stop) == 0
 
@@ -234,7 +234,7 @@ async def test_who_stops_says_goodbye_and_hands_over_at_once(
         shown = await seen(alice, fleet.b)
         return (shown["a"]["state"], shown["b"]["role"]) == ("gone", "leader")
 
-    await wait_until(b_leads, 10.0, "b knows that a has left, and leads")
+    await wait_until(b_leads, what="b knows that a has left, and leads")
     assert lease(fleet.primary) == ("b", 2)
 
 
@@ -250,7 +250,7 @@ async def test_two_servers_with_the_same_id(
     async def is_told() -> str | None:
         return (await conditions(alice, fleet.a)).get("instance_id_taken")
 
-    assert "a" in str(await wait_until(is_told, 10.0, "the older one knows that its id is taken"))
+    assert "a" in str(await wait_until(is_told, what="the older one knows that its id is taken"))
     health = (await alice.get("/api/health")).json()
     assert "instance_id_taken" in [condition["name"] for condition in health["conditions"]]
     # The younger one has the row and the lease, and nothing wrong with it.
@@ -264,7 +264,7 @@ async def test_two_servers_with_the_same_id(
     async def is_itself_again() -> bool:
         return "instance_id_taken" not in await conditions(alice, fleet.a)
 
-    await wait_until(is_itself_again, 10.0, "the older one has its id back")
+    await wait_until(is_itself_again, what="the older one has its id back")
 
 
 # --- clocks ---
@@ -299,7 +299,7 @@ async def test_a_clock_that_is_five_minutes_wrong_harms_nothing_but_is_told(
     async def beats(name: str, times: int) -> None:
         sql = f"SELECT seen_at_ms FROM instance WHERE id = '{name}'"
         until = found(fleet.primary, sql) + times * BEAT_S * 1000
-        await wait_until(lambda: found(fleet.primary, sql) > until, 20.0, "its heart beats")
+        await wait_until(lambda: found(fleet.primary, sql) > until, what="its heart beats")
 
     # It does not take the lease from whoever has it: by its own clock that runs out at each of its beats, or never.
     number = lease(fleet.primary)[1]
@@ -307,7 +307,7 @@ async def test_a_clock_that_is_five_minutes_wrong_harms_nothing_but_is_told(
     assert lease(fleet.primary)[1] <= number + 2
     # And it leads when it is its turn, for as long as it renews.
     fleet.a.kill()
-    await wait_until(lambda: lease(fleet.primary)[0] == "wrong", 10.0, "it leads when it is its turn")
+    await wait_until(lambda: lease(fleet.primary)[0] == "wrong", what="it leads when it is its turn")
     number = lease(fleet.primary)[1]
     await beats("wrong", 5)
     assert lease(fleet.primary) == ("wrong", number)
@@ -325,14 +325,14 @@ async def test_a_leader_cut_off_is_replaced_and_does_not_lead_when_it_is_back(
     cut_off, number = lease(fleet.primary)
     operator = alice.at(fleet.servers[cut_off].url)
     fleet.wires[cut_off].set_mode("blackhole")
-    await wait_until(lambda: lease(fleet.primary)[0] != cut_off, 10.0, "another took over")
+    await wait_until(lambda: lease(fleet.primary)[0] != cut_off, what="another took over")
     assert lease(fleet.primary)[1] > number
 
     async def waits() -> bool:
         jobs = expect(await operator.get("/api/ops/jobs"), 200)["items"]
         return any(job["waits_for_leader"] for job in jobs if job["id"] == "retention")
 
-    await wait_until(waits, 10.0, "it stops believing that it leads, without having heard anything")
+    await wait_until(waits, what="it stops believing that it leads, without having heard anything")
     others = [server for name, server in fleet.servers.items() if name != cut_off]
     await all_agree_on_a_leader(alice.at(others[0].url), others, other_than=cut_off)
     fleet.wires[cut_off].set_mode("pass")
@@ -356,15 +356,15 @@ async def test_the_fence_refuses_what_a_former_leader_sent_while_it_led(
         "changes.retention_days": "1",
     }
     async with running(tmp_path / "old", given) as world:
-        await wait_until(lambda: world.app._fleet.leads, 10.0, "the first one leads")
+        await wait_until(lambda: world.app._fleet.leads, what="the first one leads")
         beats = {"instance.heartbeat_s": 1, "instance.idle_heartbeat_s": 1, "instance.id": "new"}
         await asyncio.to_thread(start_server, replica_settings(sqld.url) | beats, name="new")
         sqld.execute("DELETE FROM change WHERE seq = 1")
         sqld.execute(f"INSERT INTO change VALUES {OLD}")  # old enough to be forgotten
-        await wait_until(lambda: world.app._fleet.leads, 10.0, "the first one still leads")
+        await wait_until(lambda: world.app._fleet.leads, what="the first one still leads")
         wire.set_delay(6_000)
         world.app._scheduler.run_now("retention")
-        await wait_until(lambda: lease(sqld)[0] == "new", 10.0, "the other took over")
+        await wait_until(lambda: lease(sqld)[0] == "new", what="the other took over")
         [running_job] = [job for job in world.app._scheduler.table() if job.id == "retention"]
         assert running_job.running, "the write was over before the other led: it proves nothing"
 
@@ -375,7 +375,7 @@ async def test_the_fence_refuses_what_a_former_leader_sent_while_it_led(
         assert (run.outcome, "no longer leads" in run.detail) == ("skipped", True)
         assert sqld.execute("SELECT kind FROM change WHERE seq = 1") == [["test.old"]]
         wire.set_delay(0)
-        await wait_until(lambda: not world.app._fleet.leads, 10.0, "the former leader knows")
+        await wait_until(lambda: not world.app._fleet.leads, what="the former leader knows")
 
 
 # --- what is forgotten ---
@@ -399,7 +399,7 @@ async def test_the_leader_forgets_instances_that_are_long_gone(
     def left() -> list[str]:
         return [str(row[0]) for row in fleet.primary.execute("SELECT id FROM instance ORDER BY id")]
 
-    await wait_until(lambda: left() == ["a", "b", "remembered"], 10.0, "only what is long gone was forgotten")
+    await wait_until(lambda: left() == ["a", "b", "remembered"], what="only what is long gone was forgotten")
     assert (await states(alice, fleet.a))["remembered"] == "gone"
     assert rows(replica_file(fleet.b), "SELECT count(*) FROM lease") == [(1,)]
 

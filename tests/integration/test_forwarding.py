@@ -60,7 +60,7 @@ async def person(fleet: Fleet) -> AsyncIterator[Callable[..., Any]]:
             stack.push_async_callback(made.close)
             await made.sign_up()
             set_operator(fleet, made, operator)
-            await wait_until(lambda: _has_access(made, operator), 10.0, "b knows whether this is an operator")
+            await wait_until(lambda: _has_access(made, operator), what="b knows whether this is an operator")
             return made
 
         yield make
@@ -254,7 +254,7 @@ async def test_addresses_that_lead_nowhere(
     async def is_known() -> bool:
         return (await alice.get(f"/api/ops/jobs?instance={name}")).status_code != 404
 
-    await wait_until(is_known, 10.0, "b knows it")
+    await wait_until(is_known, what="b knows it")
     problem = refused(await alice.get(f"/api/ops/jobs?instance={name}"), 503, "INSTANCE_UNREACHABLE")
     assert words in problem["detail"]
 

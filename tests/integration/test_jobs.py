@@ -263,7 +263,7 @@ async def test_the_sync_runs_often_and_is_told_in_few_lines(
         async def often() -> bool:
             return bool((await job_at(operator, "replica_sync"))["runs"] > 15)
 
-        await wait_until(often, 15)
+        await wait_until(often)
         lines = expect(await operator.get("/api/ops/jobs/replica_sync/runs"), 200)["items"]
         assert len(lines) <= 3
         assert sum(line["runs"] for line in lines) > 15
@@ -279,7 +279,7 @@ async def test_the_sync_runs_often_and_is_told_in_few_lines(
         async def away() -> bool:
             return bool((await job_at(operator, "replica_sync"))["last"]["outcome"] == "skipped")
 
-        await wait_until(away, 15)
+        await wait_until(away)
         assert (await job_at(operator, "replica_sync"))["failures"] == 0
         # One that runs once an hour would say for an hour that it failed.
         expect(await operator.post("/api/ops/jobs/retention/run"), 202)

@@ -237,7 +237,7 @@ async def _until_heard(wanderer: Wanderer, count: int) -> None:
         await wanderer.follow(wanderer.at[0], at_least=count - len(wanderer.texts))
         return len(wanderer.texts) >= count
 
-    await wait_until(heard, 20.0, "the wanderer has heard everything")
+    await wait_until(heard, what="the wanderer has heard everything")
 
 
 async def _until_equal(fleet: Fleet) -> None:
@@ -250,7 +250,7 @@ async def _until_equal(fleet: Fleet) -> None:
                 seqs.append((await anyone.get("/api/health")).json()["replica"]["feed_seq"])
         return seqs == [head] * len(NAMES)
 
-    await wait_until(arrived, 20.0, "all replicas are at the primary's position")
+    await wait_until(arrived, what="all replicas are at the primary's position")
 
 
 def _told(path: Path) -> dict[str, list[tuple[object, ...]]]:

@@ -245,6 +245,6 @@ async def test_old_sessions_end_elsewhere_with_the_password(
         assert not await phone_is_out()
         async with phone.events() as stream:
             expect(await ann.put("/api/auth/password", {"current": PASSWORD, "new": NEW}), 204)
-            await wait_until(phone_is_out, 10, "the old session ends at B")
-            await wait_until(lambda: stream.ended, 10, "its stream ends")
+            await wait_until(phone_is_out, what="the old session ends at B")
+            await wait_until(lambda: stream.ended, what="its stream ends")
         expect(await ann.get("/api/auth/session"), 200)

@@ -148,7 +148,7 @@ async def test_reads_go_on_and_writes_say_so_until_the_primary_is_back(
         pid = deployment.server.pid
         written = await _written_at_last(alice, space_id, "during", key)
         assert written == await alice.message(space_id, "during", key)
-        await wait_until(lambda: _is(alice, "healthy"), 15.0, "health says healthy")
+        await wait_until(lambda: _is(alice, "healthy"), what="health says healthy")
         mine = [m["id"] for m in await alice.all_messages(space_id) if m["id"] == written["id"]]
         assert mine == [written["id"]]
         rows = deployment.primary.execute("SELECT count(*) FROM idempotency WHERE key = ?", [key])
@@ -202,11 +202,11 @@ async def test_a_start_while_the_primary_is_away_serves_what_is_here(
         async with trouble(deployment):
             await asyncio.to_thread(server.start, "--migrate")
             assert [message["content"] for message in await alice.all_messages(space_id)] == ["before"]
-            await wait_until(lambda: _is(alice, "degraded"), 10.0, "health says degraded")
+            await wait_until(lambda: _is(alice, "degraded"), what="health says degraded")
             await _refused_write(alice, space_id, "during", new_key())
 
         written = await _written_at_last(alice, space_id, "after", new_key())
-        await wait_until(lambda: _is(alice, "healthy"), 15.0, "health says healthy")
+        await wait_until(lambda: _is(alice, "healthy"), what="health says healthy")
         assert (await alice.all_messages(space_id))[-1] == written
 
 
@@ -225,7 +225,7 @@ async def test_a_first_start_without_a_primary_waits_for_it(tmp_path: Path) -> N
                     assert server.is_running(), server.log_tail()
                     return False
 
-            await wait_until(is_alive, 15.0, "the process answers")
+            await wait_until(is_alive, what="the process answers")
             assert (await anyone.get("/api/health/ready")).status_code == 503
             assert (await anyone.get("/api/health")).json()["status"] == "unhealthy"
             refused(await anyone.get("/api/invites/abc"), 503)
@@ -280,7 +280,7 @@ async def _written_at_last(person: Participant, space_id: int, text: str, key: s
         found: dict[str, Any] = expect(answer, 201)
         return found
 
-    found = await wait_until(written, 15.0, "the write is taken again")
+    found = await wait_until(written, what="the write is taken again")
     assert found is not None
     return found
 

@@ -88,7 +88,7 @@ async def test_a_fleet_gets_a_new_secret_and_nobody_is_signed_out(fleet: Fleet, 
             ]
             return all(found)
 
-        await wait_until(may_drop, timeout_s=10, what="every instance to know that the old one may go")
+        await wait_until(may_drop, what="every instance to know that the old one may go")
 
         for server in (a, b):
             await restarted(server, NEW)
@@ -106,7 +106,7 @@ async def test_who_missed_the_first_step_is_refused_in_the_second(fleet: Fleet, 
     await is_signed_in(ann, fleet.a)
     await asyncio.to_thread(fleet.b.stop)
     await asyncio.to_thread(fleet.b.start, wait_ready=False)
-    await wait_until(lambda: fleet.b.exit_code == EXIT_SETTINGS, timeout_s=15, what="the refusal")
+    await wait_until(lambda: fleet.b.exit_code == EXIT_SETTINGS, what="the refusal")
     assert "AUTH_SECRET differs" in fleet.b.log_tail()
     assert NEW not in fleet.b.log_tail()
     await restarted(fleet.b, OLD, NEW)
@@ -149,4 +149,4 @@ async def test_the_primary_away_keeps_nobody_from_starting_with_the_new_secret(
         ours = expect(await ann.get("/api/ops/secret"), 200)["fingerprints"][0]
         return str(rows[0][0]).startswith(ours)
 
-    await wait_until(moved, timeout_s=20, what="the fingerprint of the new secret at the primary")
+    await wait_until(moved, what="the fingerprint of the new secret at the primary")

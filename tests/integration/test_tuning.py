@@ -213,7 +213,7 @@ async def test_what_happened_is_told_as_history(fleet: Fleet, ada: Participant) 
             one["syncs"] and one["sync_ms"] and one["bytes"] for one in samples
         )
 
-    await wait_until(told, timeout_s=15, what="rounds and syncs are told")
+    await wait_until(told, what="rounds and syncs are told")
     found = await state(ada)
     assert found["history"]["step_s"] == 10
     assert (found["mode"], found["primary"], found["active"]) == ("replica", "reachable", True)
@@ -318,7 +318,7 @@ async def test_rounds_back_off_while_the_primary_is_away_and_go_on_when_it_is_ba
     attempts, began_s = wire.traffic().connections, time.monotonic()
     wire.set_mode("reset")
     try:
-        await wait_until(lambda: _is_backed_off(ada), timeout_s=20, what="the next round is seconds away")
+        await wait_until(lambda: _is_backed_off(ada), what="the next round is seconds away")
         # The probe asks every second or two; rounds have asked a few times.
         attempts = wire.traffic().connections - attempts
         assert attempts <= 15 + 2 * (time.monotonic() - began_s)

@@ -262,7 +262,7 @@ async def test_a_session_that_has_not_arrived_is_no_reason_to_sign_anybody_out(
     async def is_in() -> bool:
         return (await on_b.get("/api/auth/session")).status_code == 200
 
-    await wait_until(is_in, 15.0, "B has heard of the session")
+    await wait_until(is_in, what="B has heard of the session")
     await on_b.message(space_id, "in time")
 
 

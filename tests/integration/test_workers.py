@@ -226,7 +226,7 @@ async def test_a_rebuilt_replica_is_read_by_all_and_the_old_one_goes(
         def generations() -> list[str]:
             return sorted(path.name for path in (server.data_folder / "replica").iterdir() if path.is_dir())
 
-        await wait_until(lambda: generations() == ["2"], 10, "only the new generation is left")
+        await wait_until(lambda: generations() == ["2"], what="only the new generation is left")
         async with (
             at_worker(server, elected_pid(server) or 0, alice) as one,
             at_worker(server, other_pid(server), alice) as other,
@@ -243,7 +243,7 @@ async def is_told_of(person: Participant) -> None:
     async def is_degraded() -> bool:
         return bool(expect(await person.get("/api/health"), 200)["status"] == "degraded")
 
-    await wait_until(is_degraded, 10, "health says so")
+    await wait_until(is_degraded, what="health says so")
 
 
 @pytest.mark.sqld

@@ -59,8 +59,8 @@ async def test_one_that_hangs_is_missed_and_ended_and_another_leads(server: Serv
             return await health() == ("healthy", [])
 
         with stopped(hung):
-            await wait_until(is_missed, 10, "health says that it is missed")
+            await wait_until(is_missed, what="health says that it is missed")
             await wait_until(lambda: elected_pid(server) not in (hung, None), KILLED_S, "another one leads")
         await can_write_again(other, space_id)
-        await wait_until(is_well, 20, "all is well")
-    await wait_until(lambda: len(worker_pids(server)) == 2, 10, "it is replaced")
+        await wait_until(is_well, what="all is well")
+    await wait_until(lambda: len(worker_pids(server)) == 2, what="it is replaced")

@@ -116,7 +116,7 @@ async def write_until(stop: asyncio.Event, person: Participant, space_id: int) -
                     return int(answer.json()["id"])
             return None
 
-        ids.append(await wait_until(acknowledged, 20, "the message is acknowledged") or 0)
+        ids.append(await wait_until(acknowledged, what="the message is acknowledged") or 0)
     return ids
 
 
@@ -140,7 +140,7 @@ async def test_streams_go_on_without_a_gap_or_a_repeat_when_a_worker_is_killed(
         await asyncio.gather(*(follower.opened() for follower in followers))
         stop = asyncio.Event()
         writers = [asyncio.create_task(write_until(stop, person, space_id)) for person in people[:3]]
-        await wait_until(lambda: all(follower.all_told for follower in followers), 20, "all hear something")
+        await wait_until(lambda: all(follower.all_told for follower in followers), what="all hear something")
 
         victim = elected_pid(server) if who == "elected" else other_pid(server)
         assert victim is not None
@@ -193,7 +193,7 @@ async def test_the_next_one_takes_the_duties_over(server: Server, alice: Partici
     await can_write_again(alice, space_id, TAKEOVER_S)
     messages = await alice.all_messages(space_id, bookmark=alice.bookmark)
     assert [message["content"] for message in messages] == ["after"]
-    await wait_until(lambda: len(worker_pids(server)) == 2, 10, "the dead one is replaced")
+    await wait_until(lambda: len(worker_pids(server)) == 2, what="the dead one is replaced")
     if server.settings.get("primary.url"):
         syncing = [child for child in server.children() if child.ppid() != server.pid]
         assert [child.ppid() for child in syncing] == [second]
@@ -232,7 +232,7 @@ async def test_one_that_cannot_be_replaced_leaves_the_others_serving(
     in_the_way.mkdir()
     kill((elected_pid(server) or 0) if who == "elected" else other_pid(server))
     await wait_until(lambda: server.log_tail().count("cannot be written") >= 2, 30, "it is tried twice")
-    await wait_until(lambda: len(worker_pids(server)) == 1, 10, "whoever says so ends")
+    await wait_until(lambda: len(worker_pids(server)) == 1, what="whoever says so ends")
     assert server.is_running()
     async with Participant(server.url) as alice:
         await alice.sign_up()
@@ -272,7 +272,7 @@ async def test_who_is_still_starting_takes_over_once_it_is_ready(
 async def test_nothing_outlives_the_parent(server: Server) -> None:
     pids = tree_pids(server)
     kill(server.pid)
-    await wait_until(lambda: not any(map(is_alive, pids)), 5, "all processes are gone")
+    await wait_until(lambda: not any(map(is_alive, pids)), what="all processes are gone")
     await asyncio.to_thread(server.kill)
     await asyncio.to_thread(server.start)
     assert len(worker_pids(server)) == 2
@@ -302,7 +302,7 @@ def unstarted(tmp_path: Path, started: Callable[[Any], Any]) -> Server:
 async def ends(server: Server, code: int) -> str:
     """Start it, wait for its end, and return what it said to people."""
     server.start(wait_ready=False)
-    await wait_until(lambda: server.exit_code is not None, 20, "it ends")
+    await wait_until(lambda: server.exit_code is not None, what="it ends")
     assert server.exit_code == code
     return "\n".join(line for line in server.log_tail().splitlines() if line.startswith("groupspaces: "))
 

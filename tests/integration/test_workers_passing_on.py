@@ -16,7 +16,7 @@ from tests.support.client import Participant, expect, refused
 from tests.support.fleet import replica_settings
 from tests.support.server import Server, Setting
 from tests.support.sqld import Sqld
-from tests.support.wait import wait_until
+from tests.support.wait import TIMEOUT_S, wait_until
 from tests.support.workers import (
     at_worker,
     elected_pid,
@@ -49,7 +49,7 @@ async def test_a_body_that_nobody_wants_is_not_waited_for(server: Server, path: 
     async with wire_to(server, other_pid(server)) as (reader, writer):
         head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nX-Request-ID: mine\r\nContent-Length: 100\r\n\r\n"
         writer.write(head.encode() + b"?")
-        answered = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)).lower()
+        answered = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), TIMEOUT_S)).lower()
         assert answered.startswith(b"http/1.1 %d " % status)
         assert answered.count(b"x-request-id: mine\r\n") == 1
         assert answered.count(b"x-content-type-options: ") == 1
@@ -72,7 +72,7 @@ async def test_a_body_that_never_comes_is_given_up(start_server: StartServer) ->
     async with wire_to(server, other_pid(server)) as (reader, writer):
         head = f"PATCH {A_JOB} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n"
         writer.write(head.encode() + b"?")
-        answered = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        answered = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), TIMEOUT_S)
         assert answered.startswith(b"HTTP/1.1 503 ")
         assert b"application/problem+json" in answered
 
@@ -102,7 +102,7 @@ async def test_the_first_visitor_is_no_less_one_at_another_worker(
             now = await runs()
             return all(now[name] >= before[name] + 3 for name in ("replica_sync", "heartbeat"))
 
-        await wait_until(go_on, 15, "both go on at the pace of an instance with people")
+        await wait_until(go_on, what="both go on at the pace of an instance with people")
 
 
 async def test_counts_outlive_the_workers_that_made_them(server: Server) -> None:

@@ -35,7 +35,7 @@ def rung(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Rung]:
         request.node.stash.setdefault(_STARTED, []).extend(rung.processes)
         rung.b.settings |= {"server.workers": 2, "replica.url": rung.primary.url}
         rung.start()
-        block_until(lambda: len(rung.b.logs(message="worker serves")) == 2, 10, "both workers serve")
+        block_until(lambda: len(rung.b.logs(message="worker serves")) == 2, what="both workers serve")
         yield rung
 
 
@@ -67,7 +67,7 @@ async def test_what_is_fetched_is_told_by_no_worker_before_the_primary_has_confi
                 return [item["content"] for item in page["items"]] == ["warm", "news"]
 
             # The file is one; who reads it sees what has come, and is told that it may be ahead of where this instance stands.
-            await wait_until(has_come, 10, "the file has the news")
+            await wait_until(has_come, what="the file has the news")
             answers = [await person.get("/api/spaces") for person in (other, one, other)]
             [stands] = {answer.headers["gs-feed-seq"] for answer in answers}
             [shown] = {answer.headers["gs-bookmark"] for answer in answers}

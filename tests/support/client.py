@@ -16,10 +16,11 @@ from typing import Any, Self
 
 import httpx2
 
+from tests.support import wait
 from tests.support.wait import wait_until
 
 PASSWORD = "correct horse battery"
-TIMEOUT_S = 15.0
+TIMEOUT_S = 30.0
 
 _numbers = itertools.count(1)
 
@@ -211,7 +212,7 @@ class EventStream:
         return [event.data["content"] for event in self.of_kind("message.created")]
 
     async def wait_for(
-        self, kind: str, matches: Callable[[Any], bool] = lambda _: True, timeout_s: float = 5.0
+        self, kind: str, matches: Callable[[Any], bool] = lambda _: True, timeout_s: float = wait.TIMEOUT_S
     ) -> Event:
         """Return the first event of a kind whose data matches, now or when it comes."""
 
@@ -222,7 +223,7 @@ class EventStream:
         assert event is not None
         return event
 
-    async def wait_for_messages(self, count: int, timeout_s: float = 10.0) -> None:
+    async def wait_for_messages(self, count: int, timeout_s: float = wait.TIMEOUT_S) -> None:
         """Return when this many messages were announced here."""
         await wait_until(lambda: len(self.contents()) >= count, timeout_s, f"{count} messages arrive")
 

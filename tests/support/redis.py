@@ -32,7 +32,7 @@ class Redis(Process):
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
-    def start(self, timeout_s: float = 10.0) -> Self:
+    def start(self, timeout_s: float = 60.0) -> Self:
         """Start it empty, on the same port as before."""
         program = shutil.which("redis-server")
         if program is None:

@@ -39,7 +39,7 @@ class Server(Process):
         self.settings: dict[str, Setting] = dict(settings or {})
         self.environment = dict(environment or {})
 
-    def start(self, *arguments: str, wait_ready: bool = True, timeout_s: float = 20.0) -> Self:
+    def start(self, *arguments: str, wait_ready: bool = True, timeout_s: float = 60.0) -> Self:
         """Start it on the same port and folder as before; `arguments` follow `groupspaces serve`."""
         command = ["serve", "--host", "127.0.0.1", "--port", str(self.port), *arguments]
         self._spawn([*self.program, *command], self._environment())
@@ -47,7 +47,7 @@ class Server(Process):
             self.wait_ready(timeout_s)
         return self
 
-    def wait_ready(self, timeout_s: float = 20.0) -> None:
+    def wait_ready(self, timeout_s: float = 60.0) -> None:
         """Wait until it takes traffic. Raises NeverHappened with its log when it ends or stays silent instead."""
         self._wait_for_http("/api/health/ready", timeout_s)
 

@@ -66,7 +66,7 @@ class Sqld(Process):
         """Its `--db-path`; the SQLite file is `dbs/default/data` in it."""
         return self.folder / "primary"
 
-    def start(self, timeout_s: float = 15.0) -> Self:
+    def start(self, timeout_s: float = 60.0) -> Self:
         """Start it, on the same port as before."""
         self._spawn(self._command(), clean_environment() | {"RUST_LOG": "error,libsql_server=warn"})
         self._wait_for_http("/health", timeout_s)

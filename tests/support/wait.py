@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 POLL_S = 0.02
+# A wait ends with what it waits for, so this may be long: machines that run other things besides are slow.
+TIMEOUT_S = 20.0
 
 T = TypeVar("T")
 
@@ -22,7 +24,7 @@ class NeverHappened(AssertionError):
 
 
 async def wait_until(
-    condition: Callable[[], T | Awaitable[T]], timeout_s: float = 5.0, what: str | None = None
+    condition: Callable[[], T | Awaitable[T]], timeout_s: float = TIMEOUT_S, what: str | None = None
 ) -> T:
     """Await the first truthy answer of `condition`, which may be async. Raises NeverHappened."""
     deadline_s = time.monotonic() + timeout_s
@@ -36,7 +38,7 @@ async def wait_until(
         await asyncio.sleep(POLL_S)
 
 
-def block_until(condition: Callable[[], T], timeout_s: float = 5.0, what: str | None = None) -> T:
+def block_until(condition: Callable[[], T], timeout_s: float = TIMEOUT_S, what: str | None = None) -> T:
     """Wait like `wait_until`, in a test without a loop (or where stopping the loop is harmless)."""
     deadline_s = time.monotonic() + timeout_s
     while True:

@@ -118,7 +118,7 @@ def kill(pid: int) -> None:
 def two_workers(start_server: StartServer, settings: dict[str, Setting]) -> Server:
     """Start an instance and return it once both of its workers serve."""
     server = start_server(settings | {"server.workers": 2}, arguments=("--migrate",))
-    block_until(lambda: len(server.logs(message="worker serves")) == 2, 10, "both workers serve")
+    block_until(lambda: len(server.logs(message="worker serves")) == 2, what="both workers serve")
     return server
 
 

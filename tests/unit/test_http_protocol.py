@@ -12,7 +12,7 @@ from groupspaces.web import http_protocol
 from groupspaces.web.context import Context
 from groupspaces.web.operations import PUBLIC, operation
 from tests.support.site import Site, open_site
-from tests.support.wait import wait_until
+from tests.support.wait import TIMEOUT_S, wait_until
 
 REQUEST = b"GET /api/quick HTTP/1.1\r\nHost: testserver\r\n\r\n"
 
@@ -51,7 +51,7 @@ async def port(site: Site, answer_now: asyncio.Event, monkeypatch: pytest.Monkey
 async def test_a_connection_that_never_asks_is_closed(port: int, begin: bytes) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(begin)
-    assert await asyncio.wait_for(reader.read(), 5) == b""
+    assert await asyncio.wait_for(reader.read(), TIMEOUT_S) == b""
     writer.close()
 
 
@@ -62,7 +62,7 @@ async def test_a_later_head_has_as_little_time(port: int, then: bytes) -> None:
     assert (await reader.readuntil(b'"at once"')).startswith(b"HTTP/1.1 200")
     writer.write(then)
     # An empty line begins no head: after that it is the keep-alive that ends.
-    assert await asyncio.wait_for(reader.read(), 10) == b""
+    assert await asyncio.wait_for(reader.read(), TIMEOUT_S) == b""
     writer.close()
 
 
@@ -86,7 +86,7 @@ async def test_whoever_asked_may_wait_for_the_answer_and_ask_again(
     silent, other = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET /api/patient HTTP/1.1\r\nHost: testserver\r\n\r\n")
     # Somebody who came later and says nothing is closed first: the time for a head is over for both.
-    assert await asyncio.wait_for(silent.read(), 5) == b""
+    assert await asyncio.wait_for(silent.read(), TIMEOUT_S) == b""
     answer_now.set()
     assert (await reader.readuntil(b'"at last"')).startswith(b"HTTP/1.1 200")
     writer.write(REQUEST)
@@ -98,6 +98,6 @@ async def test_whoever_asked_may_wait_for_the_answer_and_ask_again(
 async def test_an_address_that_is_none_is_refused(port: int, caplog: pytest.LogCaptureFixture) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET http:// HTTP/1.1\r\nHost: testserver\r\n\r\n")
-    assert (await asyncio.wait_for(reader.read(), 5)).startswith(b"HTTP/1.1 400")
+    assert (await asyncio.wait_for(reader.read(), TIMEOUT_S)).startswith(b"HTTP/1.1 400")
     assert not [record for record in caplog.records if record.exc_info]
     writer.close()

@@ -567,7 +567,7 @@ async def test_a_stream_ends_with_a_reset_when_its_history_is_lost_and_resumes_i
         async with reading(url, ada) as (reader, _):
             await wait_until(lambda: reader.frames)
             await lose_everything_after(site, kept)
-            await wait_until(lambda: reader.ended, timeout_s=2)
+            await wait_until(lambda: reader.ended)
             assert reader.frames[1:] == [Frame(kept, "reset", "{}")]
         await wait_until(lambda: site.hub.open_streams == 0)
         async with reading(url, ada, kept) as (reader, _):
@@ -581,4 +581,4 @@ async def test_streams_end_when_the_instance_stops(site: Site) -> None:
     async with site.serve() as url, reading(url, ada) as (reader, _):
         await wait_until(lambda: reader.frames)
         site.hub.drain()
-        await wait_until(lambda: reader.ended, timeout_s=2)
+        await wait_until(lambda: reader.ended)

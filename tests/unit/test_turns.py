@@ -17,7 +17,7 @@ from groupspaces.db.batch import Batch, Statement
 from groupspaces.db.local_primary import LocalPrimary
 from groupspaces.db.turns import Turns
 from groupspaces.errors import Unavailable
-from tests.support.wait import block_until
+from tests.support.wait import TIMEOUT_S, block_until
 
 _HOLDER = """
 import pathlib, signal, sys
@@ -72,7 +72,7 @@ def test_who_has_just_written_queues_behind_who_waits(tmp_path: Path) -> None:
 def test_a_turn_ends_with_its_holder(tmp_path: Path) -> None:
     holder = subprocess.Popen([sys.executable, "-c", _HOLDER, str(tmp_path)])
     try:
-        block_until(lambda: is_locked(tmp_path / "write.lock"), 10, "the other process has its turn")
+        block_until(lambda: is_locked(tmp_path / "write.lock"), what="the other process has its turn")
     finally:
         holder.kill()
         holder.wait()
@@ -94,7 +94,7 @@ async def test_who_gets_no_turn_is_told_so_and_nothing_is_written(
     with hung.mine():
         for attempt in (primary.write(note), primary.write(note), primary.read("SELECT 1")):
             with pytest.raises(Unavailable) as raised:
-                await asyncio.wait_for(attempt, 5)
+                await asyncio.wait_for(attempt, TIMEOUT_S)
             assert raised.value.code == "OVERLOADED"
     hung.close()
     assert (await primary.write(note)).rows == [[(1,)]], "what was given up is not written later"
