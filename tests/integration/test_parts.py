@@ -8,7 +8,9 @@ import urllib.error
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
+from playwright.async_api import Browser
 
 from tests.support.browser import Person
 from tests.support.latency_proxy import LatencyProxy
@@ -98,6 +100,19 @@ async def test_a_persons_page_reports_its_errors(new_person: Callable[..., objec
     await wait_until(someone.unexpected_errors)
     someone.expect_errors("broken on purpose")
     assert not someone.unexpected_errors()
+
+
+@pytest.mark.browser
+def test_what_playwright_turns_off_in_chromium_stays_off(chromium: Browser) -> None:
+    assert chromium.is_connected()
+    commands = [
+        child.as_dict(["cmdline"])["cmdline"] or [] for child in psutil.Process().children(recursive=True)
+    ]
+    switch = "--disable-features="
+    command = next(command for command in commands if "--headless" in command)
+    *others, ours = [set(part.removeprefix(switch).split(",")) for part in command if part.startswith(switch)]
+    assert others
+    assert set().union(*others) <= ours, "add to tests/support/browser.py what this Playwright turns off"
 
 
 def test_free_ports_are_free() -> None:
