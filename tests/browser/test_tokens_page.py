@@ -191,6 +191,7 @@ async def test_tokens_that_end_say_so(house: House) -> None:
     for name in ("Over", "Soon"):
         await begin(page, name)
         await finish(page)
+        await expect(row(page, name)).to_be_visible()
     rewrite(house.server, "UPDATE api_token SET expires_at_ms = 1000 WHERE name = 'Over'")
     rewrite(
         house.server,

@@ -19,6 +19,7 @@ BY_DESIGN = {
     "GET /api/invites/{code} | path code": "an invite is for those who do not belong to its space",
     "POST /api/invites/{code}/accept | path code": "so it is when they come",
     "PUT /api/spaces/{space_id}/read | body message_id": "a position in the space of the path, not a message",
+    "POST /api/auth/passkeys/sign-in | body user_id": "a passkey that is nobody's opens nothing, whomever it is said to be of",
     "POST /api/tokens | body scopes": "a field that was refused, in a call about oneself",
     "DELETE /api/users/me | body hand_over.space_id": "nothing of theirs is handed over by it, which is refused",
     "DELETE /api/users/me | body hand_over.user_id": "a field that was refused: nobody of that space",
