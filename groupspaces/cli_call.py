@@ -156,7 +156,7 @@ def add_json(*parsers: argparse.ArgumentParser) -> None:
 
 def print_json(found: Any) -> None:
     """Print one JSON value on one line."""
-    print(orjson.dumps(found).decode())
+    print(orjson.dumps(found).decode(), flush=True)  # whoever reads along wants it now
 
 
 def print_table(names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -8,25 +8,16 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from typing import Any
 
-import orjson
+from groupspaces import cli_promote, cli_verify
+from groupspaces.cli_running import RunningInstance, counted, duration, json_line, size
+from groupspaces.errors import AppError
 
-from groupspaces.errors import AppError, Unavailable
-from groupspaces.settings import load
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-_PATH = "/api/ops/replication"
-_TIMEOUT_S = 15.0
 _WATCH_S = 2.0
-_HISTORY_S = 3600
 _DEFAULT = "default"
 _SWITCH = {"on": True, "off": False, _DEFAULT: None}
 
@@ -73,7 +64,27 @@ def add_commands(commands: Any) -> None:
     tune.add_argument("--yes", action="store_true", help="do not ask, even at a terminal")
     tune.set_defaults(command=_tune, usage=tune)
 
-    for action in (status, sync, tune):
+    rebuild = actions.add_parser(
+        "rebuild",
+        help="fetch all data anew",
+        description="Fills a new copy and serves the old one until it is there; people do not notice.",
+    )
+    rebuild.add_argument("--yes", action="store_true", help="do not ask, even at a terminal")
+    rebuild.set_defaults(command=_rebuild)
+
+    forget = actions.add_parser(
+        "forget-old",
+        help="remove an old copy that is kept after a rebuild",
+        description="After a restored or promoted primary it may hold rows that exist nowhere else: they are lost then.",
+    )
+    forget.add_argument("--generation", type=int, metavar="N", help="which one, where several are kept")
+    forget.add_argument("--yes", action="store_true", help="do not ask, even at a terminal")
+    forget.set_defaults(command=_forget_old)
+
+    verify = cli_verify.add_action(actions)
+    cli_promote.add_action(actions)
+
+    for action in (status, sync, tune, rebuild, forget, verify):
         action.add_argument("--instance", metavar="ID", help="another instance of the fleet")
         action.add_argument("--json", action="store_true")
 
@@ -100,15 +111,15 @@ def _switch(text: str) -> bool | None:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    server = _Server(arguments)
+    server = RunningInstance(arguments)
     if arguments.watch:
         return _watch(server, as_json=arguments.json)
     found = server.status()
-    print(_line(found) if arguments.json else "\n".join(_described(found)))
+    print(json_line(found) if arguments.json else "\n".join(_described(found)))
     return 0
 
 
-def _watch(server: _Server, *, as_json: bool) -> int:
+def _watch(server: RunningInstance, *, as_json: bool) -> int:
     """Show the status again and again, also while the server restarts."""
     in_place = sys.stdout.isatty() and not as_json
     if in_place:
@@ -121,13 +132,13 @@ def _watch(server: _Server, *, as_json: bool) -> int:
         return 0
 
 
-def _seen(server: _Server, *, as_json: bool) -> list[str]:
+def _seen(server: RunningInstance, *, as_json: bool) -> list[str]:
     try:
         found = server.status()
     except AppError as error:
         # It may be restarting: who watches wants to see it come back.
-        return [_line({"error": error.detail, "code": error.code})] if as_json else [error.detail]
-    return [_line(found)] if as_json else _described(found)
+        return [json_line({"error": error.detail, "code": error.code})] if as_json else [error.detail]
+    return [json_line(found)] if as_json else _described(found)
 
 
 def _show(lines: Sequence[str], *, in_place: bool) -> None:
@@ -145,6 +156,7 @@ def _described(found: dict[str, Any]) -> list[str]:
         lines.append(("feed", f"{found['feed_seq']}; this instance is its own primary, so nothing is synced"))
     else:
         lines += _replica_lines(found)
+    lines += (("wrong", _condition_words(condition)) for condition in found["conditions"])
     lines += zip(("tuning", "", "", ""), _tuning_lines(found["tuning"]), strict=True)
     return [f"{name:<10} {text}" for name, text in lines]
 
@@ -153,13 +165,42 @@ def _replica_lines(found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     people = "people are connected" if found["active"] else "nobody is connected"
     yield "primary", found["primary"] + (f": {found['last_error']}" if found["last_error"] else "")
     yield "feed", f"{found['feed_seq']}, as of {found['as_of'] or 'never'}; {people}"
-    yield "lag", _duration(found["lag_ms"])
+    yield "copy", f"generation {found['generation']}{_epoch_words(found['lineage'])}"
+    yield "lag", duration(found["lag_ms"])
     if found["last_sync_at"]:
-        yield "last sync", f"{found['last_sync_at']}, took {_duration(found['last_sync_ms'])}"
+        yield "last sync", f"{found['last_sync_at']}, took {duration(found['last_sync_ms'])}"
     if found["rebuilding"]:
-        yield "rebuilding", found["rebuilding"]
+        yield "rebuilding", found["rebuilding"] + _filled_words(found["room"])
+    yield "verified", cli_verify.verification_line(found["verification"], found["generation"])
+    if found["rebuild_blocked"]:
+        yield "blocked", found["rebuild_blocked"]
+    for old in found["kept"]:
+        yield "kept", _kept_words(old)
     yield "doorbell", _doorbell_words(found["doorbell"])
     yield "last hour", _history_words(found["history"])
+
+
+def _epoch_words(lineage: dict[str, Any]) -> str:
+    return (
+        "" if lineage["epoch"] is None else f", epoch {lineage['epoch']}; the primary is {lineage['state']}"
+    )
+
+
+def _filled_words(room: dict[str, Any] | None) -> str:
+    if room is None or room["filled_bytes"] is None:
+        return ""
+    return f"; {size(room['filled_bytes'])} of about {size(room['size_bytes'])}"
+
+
+def _condition_words(condition: dict[str, Any]) -> str:
+    return (
+        f"{condition['name']} since {condition['since']}: {condition['title']} {condition['detail']}".rstrip()
+    )
+
+
+def _kept_words(old: dict[str, Any]) -> str:
+    rescues = "; it may hold what the primary has lost" if old["rescues"] else ""
+    return f"generation {old['generation']} since {old['at']}, feed {old['seq']}: {old['reason']}{rescues}"
 
 
 def _doorbell_words(doorbell: dict[str, Any]) -> str:
@@ -179,7 +220,7 @@ def _history_words(history: dict[str, Any]) -> str:
         sum(sample[key] for sample in samples) for key in ("rounds", "syncs", "failures", "bytes")
     )
     longest_ms = max(sample["lag_ms"] for sample in samples)
-    return f"{_counted(rounds, 'round')}, {_counted(syncs, 'sync')}, {_counted(failures, 'failure')}, {_bytes(size_bytes)}; longest lag {_duration(longest_ms)}"
+    return f"{counted(rounds, 'round')}, {counted(syncs, 'sync')}, {counted(failures, 'failure')}, {size(size_bytes)}; longest lag {duration(longest_ms)}"
 
 
 def _tuning_lines(tuning: dict[str, Any]) -> list[str]:
@@ -195,13 +236,56 @@ def _tuning_lines(tuning: dict[str, Any]) -> list[str]:
 
 
 def _sync(arguments: argparse.Namespace) -> int:
-    found = _Server(arguments).call("POST", "/sync")
+    found = RunningInstance(arguments).call("POST", "/sync")
     if arguments.json:
-        print(_line(found))
+        print(json_line(found))
     else:
         news = "fetched what was new" if found["changed"] else "nothing was new"
-        print(f"{news}; feed {found['feed_seq']}, took {_duration(found['duration_ms'])}")
+        print(f"{news}; feed {found['feed_seq']}, took {duration(found['duration_ms'])}")
     return 0
+
+
+# --- rebuild ---
+
+
+def _rebuild(arguments: argparse.Namespace) -> int:
+    question = "Fetch all data anew? The old copy serves until the new one is there."
+    if not _agreed(arguments, question):
+        return 1
+    found = RunningInstance(arguments).call("POST", "/rebuild")
+    if not arguments.json:
+        print(f"rebuilding: {found['rebuilding']}; `groupspaces replica status` tells how it goes")
+    return _done(arguments, found)
+
+
+def _forget_old(arguments: argparse.Namespace) -> int:
+    server = RunningInstance(arguments)
+    kept = {old["generation"]: old for old in server.status()["kept"]}
+    wanted: int | None = arguments.generation
+    if wanted is None and len(kept) == 1:
+        wanted = next(iter(kept))
+    if wanted is not None and wanted not in kept:
+        numbers = ", ".join(map(str, sorted(kept))) or "none"
+        raise AppError(f"Generation {wanted} is no old copy that is kept here; these are: {numbers}.")
+    if wanted is not None and not _may_go(arguments, kept[wanted]):
+        return 1
+    found = server.call("POST", "/forget-old", {} if wanted is None else {"generation": wanted})
+    if not arguments.json:
+        gone = found["forgotten"]
+        print("there is no old copy to remove" if gone is None else f"generation {gone} is removed")
+    return _done(arguments, found)
+
+
+def _may_go(arguments: argparse.Namespace, old: dict[str, Any]) -> bool:
+    """Ask, and take no script at its word that may not know what it removes."""
+    if old["rescues"] and not arguments.yes and not sys.stdin.isatty():
+        raise AppError(f"{_what_is_lost(old)} Then say so with --yes.")
+    return _agreed(arguments, _what_is_lost(old))
+
+
+def _what_is_lost(old: dict[str, Any]) -> str:
+    rows = " It may hold rows that exist nowhere else." if old["rescues"] else ""
+    return f"Remove generation {old['generation']} (feed {old['seq']}, {old['reason']}) for good?{rows}"
 
 
 # --- tune ---
@@ -213,14 +297,14 @@ def _tune(arguments: argparse.Namespace) -> int:
     if not wanted:
         arguments.usage.error("name at least one of --interval-s, --idle-interval-s, --jitter, --doorbell")
     body = {**wanted, "everywhere": arguments.everywhere}
-    server = _Server(arguments)
+    server = RunningInstance(arguments)
     preview = server.call("POST", "/preview", body)
     if not arguments.json:
         print("\n".join(_previewed(preview)))
     if arguments.preview:
         return _done(arguments, {"preview": preview})
-    if not arguments.yes and sys.stdin.isatty() and not _agreed(everywhere=arguments.everywhere):
-        print("Nothing was changed.", file=sys.stderr)
+    whose = "all instances" if arguments.everywhere else "this instance"
+    if not _agreed(arguments, f"Tune {whose} like this?"):
         return 1
     tuning = server.call("PATCH", "", body)
     if not arguments.json:
@@ -230,83 +314,41 @@ def _tune(arguments: argparse.Namespace) -> int:
 
 def _previewed(preview: dict[str, Any]) -> Iterator[str]:
     rows = (
-        ("lag, median", "lag_p50_ms", _duration),
-        ("lag, 95 of 100", "lag_p95_ms", _duration),
+        ("lag, median", "lag_p50_ms", duration),
+        ("lag, 95 of 100", "lag_p95_ms", duration),
         ("requests a day", "requests_per_day", _count),
-        ("bytes a day", "bytes_per_day", _bytes),
+        ("bytes a day", "bytes_per_day", size),
     )
     yield f"{'':<16} {'now':>12} {'then':>12}"
     for name, key, shown in rows:
         yield f"{name:<16} {shown(preview['now'][key]):>12} {shown(preview['then'][key]):>12}"
     basis = preview["basis"]
     yield (
-        f"From {basis['hours']:g} h of this instance's history: {_counted(basis['rounds'], 'round')}, "
-        f"{_counted(basis['changes'], 'change')} made elsewhere."
+        f"From {basis['hours']:g} h of this instance's history: {counted(basis['rounds'], 'round')}, "
+        f"{counted(basis['changes'], 'change')} made elsewhere."
     )
     if not basis["measured"]:
         yield "That is little: much of this is assumed."
 
 
-def _agreed(*, everywhere: bool) -> bool:
-    what = "all instances" if everywhere else "this instance"
-    print(f"Tune {what} like this? Type yes: ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("yes", "y")
+def _agreed(arguments: argparse.Namespace, question: str) -> bool:
+    """Ask whoever sits at a terminal, unless they have said yes already."""
+    if arguments.yes or not sys.stdin.isatty():
+        return True
+    print(f"{question} Type yes: ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() in ("yes", "y"):
+        return True
+    print("Nothing was changed.", file=sys.stderr)
+    return False
 
 
 def _done(arguments: argparse.Namespace, found: dict[str, Any]) -> int:
     if arguments.json:
-        print(_line(found))
+        print(json_line(found))
     return 0
 
 
-# --- the server ---
-
-
-class _Server:
-    """The instance of the settings' data folder, or the one it passes calls on to."""
-
-    def __init__(self, arguments: argparse.Namespace) -> None:
-        self._folder: Path = load(os.environ).data_dir
-        self._instance: str | None = arguments.instance
-
-    def status(self) -> dict[str, Any]:
-        return self.call("GET", "", since=_HISTORY_S)
-
-    def call(self, method: str, path: str, body: Any = None, **query: Any) -> dict[str, Any]:
-        """Return the answer. Raises AppError with the server's own words, or that none runs."""
-        from groupspaces.host import channel
-
-        if self._instance is not None:
-            query["instance"] = self._instance
-        answer = channel.request(
-            self._folder,
-            method,
-            _PATH + path,
-            urlencode(query),
-            b"" if body is None else orjson.dumps(body),
-            timeout_s=_TIMEOUT_S,
-        )
-        found: dict[str, Any] = _json(answer.body)
-        if answer.status >= 400:
-            raise AppError(
-                found.get("detail", f"The server answered {answer.status}."), code=found.get("code")
-            )
-        return found
-
-
-def _json(body: bytes) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise Unavailable("The server's answer could not be read.", code="NO_ANSWER") from error
-    return found
-
-
 # --- words ---
-
-
-def _line(found: Any) -> str:
-    return orjson.dumps(found).decode()
 
 
 def _value(value: float | bool) -> str:
@@ -315,24 +357,5 @@ def _value(value: float | bool) -> str:
     return f"{value:g}"
 
 
-def _duration(duration_ms: float | None) -> str:
-    if duration_ms is None:
-        return "-"
-    if duration_ms < 1_000:
-        return f"{duration_ms:.0f} ms"
-    return f"{duration_ms / 1000:.1f} s" if duration_ms < 120_000 else f"{duration_ms / 60_000:.0f} min"
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
-
-
 def _count(number: float) -> str:
     return f"{number:,.0f}"
-
-
-def _bytes(size_bytes: float) -> str:
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size_bytes >= size:
-            return f"{size_bytes / size:.1f} {unit}"
-    return f"{size_bytes:.0f} B"

@@ -8,6 +8,8 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
+_UPTIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # Linux; elsewhere sleep may look like a jump
+
 
 class Clock(Protocol):
     """Where a part of the application gets its time from."""
@@ -20,6 +22,10 @@ class Clock(Protocol):
         """Return seconds since an arbitrary moment. It never goes back."""
         ...
 
+    def uptime_s(self) -> float:
+        """Return the same with the time in which the machine slept, as far as the system tells."""
+        ...
+
 
 class SystemClock:
     """The clock of this machine."""
@@ -29,6 +35,9 @@ class SystemClock:
 
     def monotonic_s(self) -> float:
         return time.monotonic()
+
+    def uptime_s(self) -> float:
+        return time.clock_gettime(_UPTIME)
 
 
 class ManualClock:
@@ -43,6 +52,9 @@ class ManualClock:
 
     def monotonic_s(self) -> float:
         return self._monotonic_ms / 1000
+
+    def uptime_s(self) -> float:
+        return self.monotonic_s()
 
     def advance(self, duration_ms: int) -> None:
         """Let time pass: both clocks move on by `duration_ms`, which is not negative."""

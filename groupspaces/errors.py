@@ -23,6 +23,10 @@ class PrimaryRefused(SettingsError):
     """The primary does not accept our token, and there is no local copy to serve from."""
 
 
+class DatabaseRefused(SettingsError):
+    """A database is not the one this may be done to or served from: moved away, not empty, of another history or schema."""
+
+
 class AppError(Exception):
     """Base of every error that reaches the client as problem+json."""
 

@@ -70,6 +70,7 @@ class Server(Section, frozen=True):
 
 class Data(Section, frozen=True):
     dir: Annotated[str, Meta(min_length=1, max_length=1000)] = "./data"
+    wal_limit_mb: Annotated[int, Meta(ge=8, le=100_000)] = 64
 
 
 class Primary(Section, frozen=True):
@@ -88,6 +89,7 @@ class Replica(Section, frozen=True):
     jitter: Annotated[float, Meta(ge=0, le=0.5)] = 0.1
     doorbell: bool = True
     timeout_s: Annotated[float, Meta(ge=0.1, le=600)] = 5
+    verify_hours: Annotated[float, Meta(ge=0, le=8760)] = 24
 
 
 class Instance(Section, frozen=True):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Awaitable, Callable
 
 from groupspaces.db.database import Database
 from groupspaces.db.lease import LeaseLost
 from groupspaces.db.retention import trim
+from groupspaces.db.verification import GIVEN_UP
 from groupspaces.errors import Conflict, Unavailable
 from groupspaces.ops.audit_seals import AuditSeals
 from groupspaces.ops.instances import Fleet
@@ -22,6 +24,7 @@ _SEAL_INTERVAL_S = 60.0
 _RESEAL_INTERVAL_S = 3600.0
 _LAST_SEEN_INTERVAL_S = 60.0
 _CHECK_INTERVAL_S, _CHECK_DELAY_S = 86_400.0, 600.0
+_VERIFY_DELAY_S = 600.0
 
 
 def job_table(
@@ -61,8 +64,17 @@ def job_table(
 
     async def look() -> None:
         watch.look()
+        await db.keep_wal_small()
+
+    def clock_is_doubtful() -> bool:
+        """Tell whether what is old enough to be forgotten may be young: in replica mode the primary's clock says what is."""
+        return db.mode == "standalone" and watch.clock_has_jumped()
 
     async def retention() -> None:
+        if clock_is_doubtful():
+            raise Skipped(
+                "The clock of this machine has just jumped: nothing is forgotten by it for ten minutes."
+            )
         await trim(fleet.write_as_leader, retention_days=settings.changes.retention_days)
 
     async def audit_seal() -> str:
@@ -75,6 +87,9 @@ def job_table(
         return sealed
 
     async def audit_check() -> str:
+        if clock_is_doubtful():
+            verdict = await seals.verify()
+            return f"checked {verdict.entries}, forgot nothing: the clock of this machine has just jumped"
         return await seals.forget(settings.audit.retention_days)
 
     async def secret_reseal() -> str:
@@ -82,7 +97,29 @@ def job_table(
             raise Skipped("There is one secret only.")
         return await reseal()
 
+    async def replica_verify() -> str:
+        try:
+            found = await db.attestation().verify()
+        except Conflict as error:
+            raise Skipped(error.detail) from error
+        if found.state == "failed":
+            if found.error == GIVEN_UP:
+                raise Skipped("The server stopped.")
+            raise Unavailable(f"The replica could not be verified: {found.error}.")
+        what = "" if found.found is None else found.found.words()
+        if found.state == "different":
+            return f"Fetched anew, as it differed at feed {found.seq}: {what}"
+        return f"Equal: {found.rows} rows, {found.size_bytes} bytes at feed {found.seq}"
+
     jobs = [
+        Job(
+            "watch",
+            "Look for what fails in silence: a position, a process, a log, a clock",
+            look,
+            Every(_WATCH_INTERVAL_S),
+            shares_rows=True,
+            interval_range_s=(1.0, 60.0),
+        ),
         Job(
             "last_seen",
             "Keep when sessions and API tokens were last used",
@@ -149,13 +186,18 @@ def job_table(
                 shares_rows=True,
                 tuned_by="the settings instance.heartbeat_s and instance.idle_heartbeat_s",
             ),
-            Job(
-                "watch",
-                "Compare this instance with the primary",
-                look,
-                Every(_WATCH_INTERVAL_S),
-                shares_rows=True,
-                interval_range_s=(1.0, 60.0),
-            ),
         ]
+    if db.mode == "replica" and settings.replica.verify_hours:
+        verify_s = settings.replica.verify_hours * 3600
+        jobs.append(
+            Job(
+                "replica_verify",
+                "Compare the replica with the primary, row by row",
+                needs_primary(replica_verify),
+                # A fleet that was started together does not ask together.
+                Every(lambda: verify_s * random.uniform(0.9, 1.1), shown_s=lambda: verify_s),  # noqa: S311
+                first_delay_s=_VERIFY_DELAY_S * random.uniform(0.9, 1.1),  # noqa: S311
+                interval_range_s=(600.0, 31_536_000.0),
+            )
+        )
     return tuple(jobs)

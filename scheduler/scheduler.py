@@ -108,6 +108,7 @@ class Scheduler:
         self._tasks: set[asyncio.Task[None]] = set()
         self._scheduler: AsyncIOScheduler | None = None
         self._clock_look: asyncio.TimerHandle | None = None
+        self._most_ahead_ms = self._ahead_ms()  # since the last look, whenever something was planned
 
     async def start(self) -> None:
         """Begin, with what operators chose before. Must be called on the event loop the jobs shall run on."""
@@ -117,7 +118,7 @@ class Scheduler:
             self._states[job.name] = state = self._state_of(job, known[job.name])
             self._add(state, first_delay_s=min(job.first_delay_s, _delay_s(state.schedule)))
         self._scheduler.start()
-        self._mind_clock(self._ahead_ms())
+        self._mind_clock()
 
     def run_soon(self, name: str) -> None:
         """Move a job's next time to now, such as when an idle instance gets its first visitor; not of a paused one."""
@@ -264,6 +265,7 @@ class Scheduler:
     def _add(self, state: _State, *, first_delay_s: float) -> None:
         if self._scheduler is None:
             return
+        self._note_clock()
         job = self._scheduler.add_job(
             self._fire,
             trigger_of(state.schedule, first_delay_s=first_delay_s),
@@ -281,15 +283,19 @@ class Scheduler:
     def _ahead_ms(self) -> float:
         return self._clock.now_ms() - self._clock.monotonic_s() * 1000
 
-    def _mind_clock(self, before_ms: float) -> None:
-        """Plan anew when the wall clock was set back since `before_ms`, and look again soon."""
-        ahead_ms = self._ahead_ms()
-        if before_ms - ahead_ms > _SET_BACK_MS and self._scheduler is not None:
-            log(_log, logging.WARNING, "clock set back", by_ms=round(before_ms - ahead_ms))
+    def _note_clock(self) -> None:
+        """Remember by which clock is planned: one that is ahead for a second, between two looks, would put all off until it is that late."""
+        self._most_ahead_ms = max(self._most_ahead_ms, self._ahead_ms())
+
+    def _mind_clock(self) -> None:
+        """Plan anew when the wall clock was set back since something was planned, and look again soon."""
+        back_ms = self._most_ahead_ms - self._ahead_ms()
+        self._most_ahead_ms -= back_ms
+        if back_ms > _SET_BACK_MS and self._scheduler is not None:
+            log(_log, logging.WARNING, "clock set back", by_ms=round(back_ms))
             for state in self._states.values():
                 self._plan_anew(state)
-        loop = asyncio.get_running_loop()
-        self._clock_look = loop.call_later(_CLOCK_LOOK_S, self._mind_clock, ahead_ms)
+        self._clock_look = asyncio.get_running_loop().call_later(_CLOCK_LOOK_S, self._mind_clock)
 
     def _plan_anew(self, state: _State) -> None:
         if self._scheduler is not None:
@@ -298,7 +304,8 @@ class Scheduler:
             Context().run(self._add, state, first_delay_s=_delay_s(state.schedule))
 
     async def _fire(self, state: _State) -> None:
-        """The job's time has come."""
+        """The job's time has come, and its next one was just planned."""
+        self._note_clock()
         if state.running or self._scheduler is None:
             return
         state.running = True

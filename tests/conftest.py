@@ -124,8 +124,8 @@ async def chromium() -> AsyncIterator[Browser]:
 
 
 @pytest_asyncio.fixture
-async def new_person(chromium: Browser) -> AsyncIterator[Callable[..., Any]]:
-    """Open profiles: `alice = await new_person(server.url, viewport=PHONE)`."""
+async def new_person(chromium: Browser, started: object) -> AsyncIterator[Callable[..., Any]]:
+    """Open profiles: `alice = await new_person(server.url, viewport=PHONE)`. They are closed before what `started` has to end."""
     async with AsyncExitStack() as stack:
 
         async def open_for(base_url: str, **options: Any) -> Person:

@@ -20,13 +20,12 @@ _KEEP_SQL = "INSERT INTO deployment (name, value) VALUES ('secret_fingerprint', 
 _MOVE_SQL = "UPDATE deployment SET value = ? WHERE name = 'secret_fingerprint' AND value = ?"
 
 
-async def agree(primary: RemotePrimary, ours: Sequence[str]) -> None:
+async def agree(primary: RemotePrimary, ours: Sequence[str], rows: Sequence[Row]) -> None:
     """Leave the fingerprint of our newest secret where there is none, or one of our previous secrets'.
 
-    `ours` are the fingerprints of our secrets, the newest first. One round trip, three when something is left. Raises SettingsError
-    when another's is there, and Unavailable.
+    `ours` are the fingerprints of our secrets, the newest first; `rows` are what `SQL` found. Two round trips when something is left,
+    else none. Raises SettingsError when another's is there, and Unavailable.
     """
-    rows = await primary.read(SQL)
     leave = _leaving(rows, ours)
     if leave is not None:
         told = record_if_changed("deployment.changed", actor_id=None, audience=NOBODY)

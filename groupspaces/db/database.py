@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from groupspaces.clock import Clock
-from groupspaces.errors import Invalid, Unavailable
+from groupspaces.errors import Conflict, Invalid, Unavailable
 from groupspaces.host.crew import Crew
 from groupspaces.settings import Settings
 
@@ -23,9 +23,12 @@ from .folder import DataFolder
 from .follower import Follower, Head, Listener
 from .reader import Reader
 from .standalone import Standalone
-from .status import Round, RoundReport, Status
+from .status import History, Room, Round, RoundReport, Status
+from .verification import Verification
+from .wal import wal_bytes, wal_readers
 
 if TYPE_CHECKING:
+    from .attest import Attestation
     from .replicated import Replicated
 
 # Between two attempts to fetch what somebody waits for.
@@ -34,6 +37,7 @@ _RETRY_S = 0.1
 SyncListener = Callable[[float, bool], None]
 WriteListener = Callable[[int], None]
 RoundListener = Callable[[RoundReport], None]
+DoubtListener = Callable[[str], None]
 
 
 class Database:
@@ -52,6 +56,8 @@ class Database:
         self._sync_listeners: list[SyncListener] = []
         self._write_listeners: list[WriteListener] = []
         self._round_listeners: list[RoundListener] = []
+        self._doubt_listeners: list[DoubtListener] = []
+        self._verification_listeners: list[Callable[[], None]] = []
         self._behind = self._mode_of(settings)
 
     async def open(self) -> None:
@@ -110,9 +116,9 @@ class Database:
             self._tell_of_write(written.seq)
         return written
 
-    def wrote_elsewhere(self, seq: int) -> None:
-        """As the leader, treat what another worker of this host has written as our own: fetch it, and tell of it."""
-        self._behind.wrote(seq)
+    def wrote_elsewhere(self, seq: int, began_s: float) -> None:
+        """As the leader, treat what another worker of this host has written as our own, begun then (monotonic): fetch it, and tell of it."""
+        self._behind.wrote(seq, began_s)
         self._tell_of_write(seq)
 
     async def read_primary(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:
@@ -163,8 +169,31 @@ class Database:
         """
         return await self._behind.sync(force=force)
 
+    def require_replica(self) -> None:
+        """Raise Conflict (`STANDALONE`) where there is no replica."""
+        self._replicated()
+
+    def rebuild(self, reason: str) -> None:
+        """Have the replica fetched anew, soon and also after a restart; readers keep what they have until then.
+
+        For the worker that leads, in replica mode; `status().rebuilding` tells why until it is done.
+        """
+        self._replicated().rebuild(reason)
+
+    def found_damaged(self, generation: int, reason: str) -> None:
+        """As the leader, replace a generation of the replica that another worker of this host could not read."""
+        self._replicated().found_damaged(generation, reason)
+
+    async def proved(self, generation: int) -> None:
+        """Take note that a generation was found equal to the primary in all rows: the one in quarantine is not needed."""
+        await self._replicated().proved(generation)
+
+    async def forget_old(self, generation: int) -> int | None:
+        """Remove a generation of the replica that is kept in quarantine, unless somebody still reads it; return it if it was."""
+        return await self._replicated().forget_old(generation)
+
     def known_equal(self, seq: int, started_s: float, started_at_ms: int) -> None:
-        """Count as fresh since a write that began then (monotonic, and Unix ms) and found the primary's feed at `seq`."""
+        """Take note that a write which began then (monotonic, and Unix ms) found the primary's feed at `seq`."""
         self._behind.known_equal(seq, started_s, started_at_ms)
 
     def sync_soon(self, seq: int = 0, heads: Sequence[Head] = ()) -> None:
@@ -182,6 +211,14 @@ class Database:
         """Return the epoch of the local history. Raises `Unavailable` when the file cannot be read."""
         return self._follower.epoch()
 
+    async def history(self) -> History:
+        """Tell which history the local data belongs to (one local read). Raises `Unavailable` when it cannot be read."""
+        return await self._behind.history()
+
+    def room(self) -> Room | None:
+        """Say what the replica takes on the disk, None where there is none or its folder is gone; a few looks at the disk. For the worker that leads."""
+        return None if isinstance(self._behind, Standalone) else self._behind.room()
+
     def subscribe_writes(self, listener: WriteListener) -> None:
         """Tell `listener` the position of each write that this process committed, on the loop."""
         self._write_listeners.append(listener)
@@ -198,13 +235,55 @@ class Database:
         """Tell `listener` what each round cost, on the loop, before those who wait for it go on."""
         self._round_listeners.append(listener)
 
+    def subscribe_doubts(self, listener: DoubtListener) -> None:
+        """Tell `listener` why somebody should compare the replica with the primary soon."""
+        self._doubt_listeners.append(listener)
+
+    def subscribe_verifications(self, listener: Callable[[], None]) -> None:
+        """Tell `listener` of each end of a `verification`, on the loop, before anything follows from it."""
+        self._verification_listeners.append(listener)
+
     def status(self) -> Status:
         """Tell where this instance stands; costs microseconds."""
         return self._behind.status(self._clock.now_ms())
 
+    def wal_bytes(self) -> int:
+        """Tell how long the write-ahead log of what is read here is; costs one look at the folder."""
+        file = self._behind.file
+        return 0 if file is None else wal_bytes(file)
+
+    def wal_readers(self) -> dict[int, str]:
+        """Tell which processes read a state of that log right now, pid → name, as far as the system tells."""
+        file = self._behind.file
+        return {} if file is None else wal_readers(file)
+
+    async def keep_wal_small(self) -> None:
+        """Empty a write-ahead log that has grown, if nobody reads what is in it. As the leading worker."""
+        await self._behind.keep_wal_small()
+
+    def verification(self) -> Verification:
+        """Tell how the newest verification of the replica went, or how far it is; costs nothing."""
+        return (
+            Verification() if isinstance(self._behind, Standalone) else self._behind.attestation.verification
+        )
+
+    async def end_verification(self) -> None:
+        """Give up a verification that runs: the server stops, and it could go on for long."""
+        if not isinstance(self._behind, Standalone):
+            await self._behind.attestation.close()
+
+    def attestation(self) -> Attestation:
+        """Return what verifies the replica. Raises `Conflict` (`STANDALONE`) where there is none."""
+        return self._replicated().attestation
+
     def _tell_of_write(self, seq: int) -> None:
         for listener in self._write_listeners:
             listener(seq)
+
+    def _replicated(self) -> Replicated:
+        if isinstance(self._behind, Standalone):
+            raise Conflict("This instance is its own primary: it has no replica.", code="STANDALONE")
+        return self._behind
 
     def _mode_of(self, settings: Settings) -> Standalone | Replicated:
         if self.mode == "standalone":
@@ -220,6 +299,14 @@ class Database:
             for listener in self._round_listeners:
                 listener(report)
 
+        def doubted(reason: str) -> None:
+            for listener in self._doubt_listeners:
+                listener(reason)
+
+        def verified() -> None:
+            for listener in self._verification_listeners:
+                listener()
+
         return Replicated(
             self._folder,
             self._reader,
@@ -229,6 +316,8 @@ class Database:
             self._crew,
             on_synced=synced,
             on_round=round_ended,
+            on_doubt=doubted,
+            on_verified=verified,
         )
 
 

@@ -74,6 +74,19 @@ class Follower:
             return False
         return True
 
+    def is_our_file(self) -> bool:
+        """Tell whether the file still has our position in our epoch: it was not overwritten with another history.
+
+        True when it cannot be read now. Of a primary that was promoted from a copy as new as ours, only the epoch is another.
+        """
+        try:
+            if not self.seq:
+                return True
+            is_our_epoch = self._epoch is None or self._epoch_of_file() == self._epoch
+            return is_our_epoch and bool(self._reader.rows_now(_HAS_SQL, (self.seq, self.token)))
+        except (apsw.BusyError, Unavailable):
+            return True
+
     def file_seq(self) -> int:
         """Return the position of the file itself, which may be above ours for a moment; ours when it cannot be read now."""
         try:
@@ -87,19 +100,25 @@ class Follower:
         Read once for each file: an epoch that begins later belongs to another history, which this file must not take on.
         """
         if self._epoch is None:
-            self._epoch = int(str(self._reader.rows_now(_EPOCH_SQL)[0][0]))
+            self._epoch = self._epoch_of_file()
         return self._epoch
 
-    def switched(self, *, up_to: int | None = None) -> None:
-        """Go on after the reader was given another file: tell of what is new there, or of a `feed.reset`."""
+    def switched(self, *, up_to: int | None = None, misled: bool = False) -> None:
+        """Go on after the reader was given another file: tell of what is new there, or of a `feed.reset`.
+
+        With `misled`, what was read from the file before was not true, although its feed was: nothing of it may be kept.
+        """
         self._epoch = None
-        if self._reader.rows_now(_HAS_SQL, (self.seq, self.token)):
+        if not misled and self._reader.rows_now(_HAS_SQL, (self.seq, self.token)):
             self.advance(up_to=up_to)
             return
         first = self.seq == 0
         self.start(up_to=up_to)
         if not first:
             self._tell([Change(self.seq, self.token, 0, None, None, NOBODY, FEED_RESET, None, {})])
+
+    def _epoch_of_file(self) -> int:
+        return int(str(self._reader.rows_now(_EPOCH_SQL)[0][0]))
 
     def _head(self, up_to: int | None = None) -> tuple[int, str]:
         rows = self._reader.rows_now(HEAD_SQL)

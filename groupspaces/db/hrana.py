@@ -15,19 +15,21 @@ from typing import Any
 
 import orjson
 
-from .batch import INT64_MAX, INT64_MIN, Batch, Row, Step, Value, Written, constraint_error
+from .batch import INT64_MAX, INT64_MIN, Batch, Row, Statement, Step, Value, Written, constraint_error
 from .changes import is_record
 
-Lineage = tuple[int, str]
+# The newest change of a replica (its seq and token), and the epoch that it belongs to when that is known.
+Lineage = tuple[int, str, int | None]
 Result = dict[str, Any]
 
 PIPELINE_PATH = "/v3/pipeline"
 
 
-# Aborts the transaction when the primary does not have our newest change row: it has another history than we do.
-LINEAGE_SQL = (
-    "SELECT CASE WHEN NOT EXISTS (SELECT 1 FROM change WHERE seq = ? AND token = ?) THEN json('lineage') END"
-)
+# Aborts the transaction when the primary has another history than we do: our newest change is not there, or another epoch has begun,
+# for a primary filled with copied rows keeps their tokens; or when it is still being filled, or its data are elsewhere.
+LINEAGE_SQL = """SELECT CASE WHEN NOT EXISTS (SELECT 1 FROM change WHERE seq = ? AND token = ?)
+OR (SELECT max(epoch) FROM lineage) <> ?
+OR EXISTS (SELECT 1 FROM deployment WHERE name IN ('moving', 'moved_to')) THEN json('lineage') END"""
 
 # Places of the steps that every transaction begins with; the batch's own follow.
 BEGIN_STEP, LINEAGE_STEP, FIRST_STEP = 0, 1, 2
@@ -73,7 +75,7 @@ class PrimaryBusy(Exception):
 
 
 class LineageMismatch(Exception):
-    """The primary has another history than our replica (restored, wiped, or the wrong one); nothing was written."""
+    """The primary has another history than our replica (restored, wiped, half filled, or the wrong one); nothing was written."""
 
 
 class GarbledAnswer(Exception):
@@ -129,6 +131,13 @@ def asserted_query(sql: str, params: Sequence[Value], lineage: Lineage | None) -
         {"stmt": _statement(sql, params), "condition": {"type": "ok", "step": 0}},
     )
     return _dumps({"type": "batch", "batch": {"steps": steps}})
+
+
+def snapshot(queries: Sequence[Statement]) -> bytes:
+    """Encode reads that see one state of the database."""
+    steps = [_statement(query.sql, query.params) for query in queries]
+    whole = [{"sql": "BEGIN", "want_rows": False}, *steps, {"sql": "ROLLBACK", "want_rows": False}]
+    return _dumps({"type": "batch", "batch": {"steps": [{"stmt": step} for step in whole]}})
 
 
 def pipeline(requests: Sequence[bytes]) -> bytes:
@@ -188,6 +197,19 @@ def asserted_rows(result: Result) -> list[Row]:
             if error is not None:
                 raise _lineage_refusal(error) if index == 0 else _plain_error(error)
         return _rows(answer["step_results"][1])
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise GarbledAnswer("the rows cannot be read") from error
+
+
+def snapshot_rows(result: Result, count: int) -> list[list[Row] | None]:
+    """Read the rows of a `snapshot` of `count` queries, None for one whose table is not there. Raises like `rows`."""
+    answer = _response(result, "batch")
+    try:
+        errors, outcomes = answer["step_errors"][: count + 1], answer["step_results"][1 : count + 1]
+        for error in errors:
+            if error is not None and not _lacks_table(error):
+                raise _plain_error(error)
+        return [None if outcome is None else _rows(outcome) for outcome in outcomes]
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise GarbledAnswer("the rows cannot be read") from error
 
@@ -288,10 +310,13 @@ def _refusal(error: dict[str, Any], index: int, steps: Sequence[Step], batch: Ba
 
 
 def _lineage_refusal(error: dict[str, Any]) -> Exception:
-    message = str(error.get("message"))
-    if "malformed JSON" in message or "no such table: change" in message:
+    if "malformed JSON" in str(error.get("message")) or _lacks_table(error):
         return LineageMismatch("the primary does not have our newest change")
     return _plain_error(error)
+
+
+def _lacks_table(error: dict[str, Any]) -> bool:
+    return "no such table" in str(error.get("message"))
 
 
 def _plain_error(error: Any) -> Exception:

@@ -56,15 +56,16 @@ class HranaClient:
         self._token = token
         self._connect_timeout_s = connect_timeout_s
         self._client: httpx2.AsyncClient | None = None
+        self._opening = asyncio.Lock()
 
     async def post(self, requests: Sequence[bytes], *, give_up_at: float) -> bytes:
         """Send requests as one pipeline and return the answer's body; `give_up_at` is in the loop's time.
 
         Raises NotReached, OutcomeUnknown (NoAnswer at the deadline), Refused or Rejected.
         """
+        client = self._client or await self._opened()
         import httpx2
 
-        client = self._client = self._client or self._open()
         try:
             async with (
                 asyncio.timeout_at(give_up_at),
@@ -97,6 +98,13 @@ class HranaClient:
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()
+
+    async def _opened(self) -> httpx2.AsyncClient:
+        async with self._opening:
+            if self._client is None:
+                # Loading the library and reading the certificates takes 60 ms and more (measured 2026-11): not on the loop.
+                self._client = await asyncio.to_thread(self._open)
+            return self._client
 
     def _open(self) -> httpx2.AsyncClient:
         # Imported here, so that a standalone instance never pays for it.

@@ -15,7 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Protocol
 
-from groupspaces.errors import SettingsError
+from groupspaces.errors import DatabaseRefused, SettingsError
 
 from .batch import Row, SequenceFailed
 from .changes import NOW_MS
@@ -33,6 +33,10 @@ _APPLIED_SQL = (
     "SELECT version, name, checksum, readable_by, applied_at_ms FROM migration ORDER BY version LIMIT 10000"
 )
 _SCHEMA_SQL = "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' ORDER BY rowid LIMIT 10000"
+# Rows on their way elsewhere are of one schema: neither end may get another one meanwhile, whoever asks.
+_MARKED_SQL = "SELECT 1 FROM deployment WHERE name IN ('moving', 'moved_to')"
+_UNMARKED_SQL = "SELECT json('moving') FROM deployment WHERE name IN ('moving', 'moved_to');\n"
+_MARKABLE_SQL = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'deployment'"
 _FILE_NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 
 
@@ -184,18 +188,25 @@ def _refuse_newer(row: Applied, our_version: int) -> None:
 async def up(primary: Primary) -> list[Migration]:
     """Apply every pending migration, one transaction each; return those applied.
 
-    Two instances may do this at once: the ledger's primary key lets one of them win each step, the other goes on.
+    Two instances may do this at once: the ledger's primary key lets one of them win each step, the other goes on. Raises DatabaseRefused
+    for a database that is half moved or moved away.
     """
     done: list[Migration] = []
     for migration in (await status(primary)).pending:
         try:
             await primary.sequence(_up_script(migration))
-        except SequenceFailed:
+        except SequenceFailed as error:
+            await _refuse_marked(primary, error)
             if migration.version not in {row.version for row in (await status(primary)).applied}:
                 raise
         else:
             done.append(migration)
     return done
+
+
+def script() -> str:
+    """Return the whole schema, ledger and first rows included, as one script for an empty database."""
+    return "".join(_up_script(migration) for migration in known())
 
 
 async def newest(primary: Primary, *, steps: int) -> list[Migration]:
@@ -211,17 +222,33 @@ async def newest(primary: Primary, *, steps: int) -> list[Migration]:
 
 
 async def down(primary: Primary, *, steps: int = 1) -> list[Migration]:
-    """Undo the newest `steps` (at least 1) migrations, one transaction each; return them. What they stored is lost."""
+    """Undo the newest `steps` (at least 1) migrations, one transaction each; return them. What they stored is lost.
+
+    Raises DatabaseRefused like `up`.
+    """
     undone = await newest(primary, steps=steps)
     for migration in undone:
-        await primary.sequence(_down_script(migration))
+        try:
+            await primary.sequence(_down_script(migration))
+        except SequenceFailed as error:
+            await _refuse_marked(primary, error)
+            raise
     return undone
+
+
+async def _refuse_marked(primary: Primary, cause: SequenceFailed) -> None:
+    if await primary.read(_MARKABLE_SQL) and await primary.read(_MARKED_SQL):
+        raise DatabaseRefused(
+            "This database takes part in a move of all data, and keeps its schema until that has ended. Repeat `groupspaces db push` or "
+            "`groupspaces db pull` where it was begun, or give the move up with `groupspaces db unmark`. Nothing was changed."
+        ) from cause
 
 
 def _up_script(migration: Migration) -> str:
     # The values are ours: digits, [a-z0-9_] and hex, so that quoting them is safe.
+    unmarked = _UNMARKED_SQL if migration.version > 1 else ""
     return (
-        f"{LEDGER_SQL}"
+        f"{unmarked}{LEDGER_SQL}"
         f"INSERT INTO migration (version, name, checksum, readable_by, applied_at_ms) VALUES "
         f"({migration.version}, '{migration.name}', '{migration.checksum}', {migration.readable_by}, {NOW_MS});\n"
         f"{migration.up}"
@@ -232,7 +259,7 @@ def _up_script(migration: Migration) -> str:
 def _down_script(migration: Migration) -> str:
     keeps_feed = migration.version > 1
     return (
-        f"{migration.down}DELETE FROM migration WHERE version = {migration.version};\n"
+        f"{_UNMARKED_SQL}{migration.down}DELETE FROM migration WHERE version = {migration.version};\n"
         f"{_feed_row(migration) if keeps_feed else ''}"
     )
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -29,13 +29,21 @@ _log = logging.getLogger("groupspaces.db")
 _BUSY_RETRY_MS = 1_000
 # SQLite calls the progress handler after this many virtual-machine steps: about every 50 µs.
 _PROGRESS_STEPS = 10_000
+_DAMAGE = (apsw.CorruptError, apsw.NotADBError)
 _READ_FAULTS = (apsw.IOError, apsw.CorruptError, apsw.NotADBError, apsw.CantOpenError, apsw.FullError)
 
 
+def _nobody(_: Path, __: str) -> None: ...
+
+
 class Reader:
-    """Read-only access to one database file at a time; `open` again switches to another."""
+    """Read-only access to one database file at a time; `open` again switches to another.
+
+    `on_damage` is told, on the loop, which file SQLite found malformed while it was read, and what it said.
+    """
 
     def __init__(self, *, slow_query_ms: float) -> None:
+        self.on_damage: Callable[[Path, str], None] = _nobody
         self._slow_query_s = slow_query_ms / 1000
         self._path: Path | None = None
         self._connection: apsw.Connection | None = None
@@ -45,6 +53,11 @@ class Reader:
     def ready(self) -> bool:
         """Whether there is a file to read."""
         return self._connection is not None
+
+    @property
+    def path(self) -> Path | None:
+        """The file that is read, None before there is one."""
+        return self._path
 
     def open(self, path: Path) -> None:
         """Read from `path` from now on. Raises `Unavailable` when it cannot be opened; the old file then stays."""
@@ -77,17 +90,17 @@ class Reader:
         try:
             return self.rows_now(sql, params)
         except apsw.BusyError:
-            return await asyncio.to_thread(self._rows_apart, sql, params, _BUSY_RETRY_MS / 1000)
+            return await self.rows_slow(sql, params, deadline_s=_BUSY_RETRY_MS / 1000)
 
     def rows_now(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:
         """Run a read inline, without a retry. Raises `apsw.BusyError` besides what `rows` raises."""
-        if self._connection is None:
+        if self._connection is None or self._path is None:
             raise _no_replica_yet()
         started = time.perf_counter()
         try:
             rows = self._connection.execute(sql, cast("tuple[Value, ...]", params)).fetchall()
         except _READ_FAULTS as error:
-            raise _unreadable(error) from error
+            raise self._failed(self._path, error) from error
         elapsed_s = time.perf_counter() - started
         if elapsed_s > self._slow_query_s:
             log(_log, logging.WARNING, "slow query", sql=sql, elapsed_ms=round(elapsed_s * 1000, 1))
@@ -95,19 +108,11 @@ class Reader:
 
     async def rows_slow(self, sql: str, params: Sequence[Value], *, deadline_s: float) -> list[Row]:
         """Run a read that may take long in a thread. Raises `Unavailable` (`READ_TOO_LONG`) at the deadline."""
-        return await asyncio.to_thread(self._rows_apart, sql, params, deadline_s)
-
-    def _rows_apart(self, sql: str, params: Sequence[Value], deadline_s: float) -> list[Row]:
-        if self._path is None:
+        path = self._path
+        if path is None:
             raise _no_replica_yet()
-        give_up_at = time.monotonic() + deadline_s
         try:
-            connection = _connect(self._path, busy_timeout_ms=int(deadline_s * 1000))
-        except apsw.Error as error:
-            raise _unreadable(error) from error
-        try:
-            connection.set_progress_handler(lambda: time.monotonic() > give_up_at, _PROGRESS_STEPS)
-            return cast("list[Row]", connection.execute(sql, cast("tuple[Value, ...]", params)).fetchall())
+            return await asyncio.to_thread(_rows_apart, path, sql, params, deadline_s)
         except (apsw.InterruptError, apsw.BusyError) as error:
             raise Unavailable(
                 "Reading this took too long. Ask for less, or try again.",
@@ -115,9 +120,23 @@ class Reader:
                 retry_after_s=1,
             ) from error
         except _READ_FAULTS as error:
-            raise _unreadable(error) from error
-        finally:
-            connection.close()
+            raise self._failed(path, error) from error
+
+    def _failed(self, path: Path, error: apsw.Error) -> Unavailable:
+        if isinstance(error, _DAMAGE):
+            self.on_damage(path, str(error))
+        return _unreadable(error)
+
+
+def _rows_apart(path: Path, sql: str, params: Sequence[Value], deadline_s: float) -> list[Row]:
+    """Read on a connection of its own, in a thread. Raises `apsw.Error`; `InterruptError` or `BusyError` at the deadline."""
+    give_up_at = time.monotonic() + deadline_s
+    connection = _connect(path, busy_timeout_ms=int(deadline_s * 1000))
+    try:
+        connection.set_progress_handler(lambda: time.monotonic() > give_up_at, _PROGRESS_STEPS)
+        return cast("list[Row]", connection.execute(sql, cast("tuple[Value, ...]", params)).fetchall())
+    finally:
+        connection.close()
 
 
 def quick_check(path: Path) -> str:

@@ -90,8 +90,8 @@ class RemotePrimary:
     ) -> None:
         """Remember where the primary is; nothing is sent yet.
 
-        `lineage` returns the highest seq of our replica and its token when a request goes out (None: there is no replica
-        yet, nothing is asserted). The other two are called on the loop: once for each request that the assertion
+        `lineage` returns the highest seq of our replica, its token and its epoch when a request goes out (None: there is no
+        replica yet, nothing is asserted). The other two are called on the loop: once for each request that the assertion
         stopped, and whenever `reachable` changes.
         """
         self._client = HranaClient(url, token, connect_timeout_s=max(0.1, timeout_s / 2))
@@ -181,6 +181,20 @@ class RemotePrimary:
         self.questions += 1
         [result] = await self._ask([request], self._timeout_s, self._count_question)
         return _told(lambda: hrana.asserted_rows(result))
+
+    async def attest(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:
+        """Do the same for a comparison, which does not count as one of replication's questions.
+
+        Nor as contact: one that takes the primary too long says nothing about whether others are answered.
+        """
+        request = hrana.asserted_query(sql, params, self._lineage())
+        [result] = await self._ask([request], self._timeout_s, tells_of_contact=False)
+        return _told(lambda: hrana.asserted_rows(result))
+
+    async def snapshot(self, queries: Sequence[Statement]) -> list[list[Row] | None]:
+        """Ask several things of one state of the primary: one round trip. None where a table is not there. Raises like `read`."""
+        [result] = await self._ask([hrana.snapshot(queries)], self._timeout_s)
+        return _told(lambda: hrana.snapshot_rows(result, len(queries)))
 
     async def sequence(self, sql: str, *, timeout_s: float = 60.0) -> None:
         """Run a script in one transaction, which this adds around it. Raises SequenceFailed or Unavailable."""
@@ -330,7 +344,12 @@ class RemotePrimary:
         self.question_bytes += size_bytes
 
     async def _ask(
-        self, requests: Sequence[bytes], timeout_s: float, count: Callable[[int], None] = _nothing
+        self,
+        requests: Sequence[bytes],
+        timeout_s: float,
+        count: Callable[[int], None] = _nothing,
+        *,
+        tells_of_contact: bool = True,
     ) -> list[hrana.Result]:
         self._refuse_while_away(_NO_ANSWER)
         give_up_at = asyncio.get_running_loop().time() + timeout_s
@@ -345,7 +364,8 @@ class RemotePrimary:
             results = hrana.results(body, len(requests))
         except (RequestFailed, GarbledAnswer) as failure:
             # Our own questions are always well-formed: a server that rejects one is not the primary, or not any more.
-            self._note_failure(failure)
+            if tells_of_contact:
+                self._note_failure(failure)
             raise _unavailable(_NO_ANSWER, failure) from failure
         finally:
             self._reads.release()

@@ -1,4 +1,4 @@
-"""The parent's side of `replica_process`: start it, give it orders with deadlines, kill it when it overruns.
+"""The parent's side of `replica_process` (and `digest_process`): start it, give it orders with deadlines, kill it when it overruns.
 
 Owns the pipes and the process, and ends a child that outlived another run's parent. Decides nothing: what follows a failure
 is `replica`'s.
@@ -77,6 +77,7 @@ class Child:
         self._output = output
         self._said = b""
         self._listener = asyncio.create_task(self._listen(), name="replica child output")
+        self._moved_at_s: float | None = None  # while it has something to do
         self.rss_kb = 0
 
     @property
@@ -89,16 +90,26 @@ class Child:
         """False once it has ended."""
         return self._process.poll() is None
 
+    @property
+    def silent_s(self) -> float:
+        """For how long it has not got on with what it was told to do; 0 while it does, and while it has nothing to do."""
+        return 0.0 if self._moved_at_s is None else time.monotonic() - self._moved_at_s
+
     @classmethod
     async def start(cls, folder: Path, url: str, token: str | None) -> Child:
         """Start a child that holds the folder's lock. Raises FolderLocked or ChildFailed."""
+        return await cls.run(_MODULE, {"url": url, "token": token or "", "folder": str(folder)})
+
+    @classmethod
+    async def run(cls, module: str, settings: dict[str, Any]) -> Child:
+        """Start a program that is spoken to in the same way; `settings` and our pid are the first line. Raises ChildFailed."""
         read_fd, write_fd = os.pipe()
         with os.fdopen(write_fd, "wb") as child_end:
             answers = await _Stream.of(os.fdopen(read_fd, "rb", buffering=0))
             # Here on the loop and not through it: this takes 0.6 ms, uvloop's own way 12 to 27 ms beside 150 MB
             # (measured 2026-11). And not in a thread: the child dies with the thread that started it.
             process = subprocess.Popen(  # noqa: ASYNC220
-                [sys.executable, "-m", _MODULE, str(child_end.fileno())],
+                [sys.executable, "-m", module, str(child_end.fileno())],
                 bufsize=0,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -107,13 +118,12 @@ class Child:
                 env=_environment(),
             )
         child = cls(process, answers, await _Stream.of(cast("BinaryIO", process.stdout)))
-        await child._introduce(folder, url, token)
+        await child._introduce(settings)
         return child
 
-    async def _introduce(self, folder: Path, url: str, token: str | None) -> None:
-        settings = {"url": url, "token": token or "", "folder": str(folder), "parent_pid": os.getpid()}
+    async def _introduce(self, settings: dict[str, Any]) -> None:
         try:
-            self._write(settings)
+            self._write({**settings, "parent_pid": os.getpid()})
             await self._read_answer(_START_TIMEOUT_S, _no_size)
         except BaseException:
             await self.kill()
@@ -172,16 +182,18 @@ class Child:
         reading = asyncio.ensure_future(self._answers.reader.readline())
         look_s = timeout_s * _LOOKS_PER_TIMEOUT
         moved, size, moved_at_s = _bytes_moved(self.pid), size_bytes(), time.monotonic()
+        self._moved_at_s = moved_at_s
         try:
             while not (await asyncio.wait({reading}, timeout=look_s))[0]:
                 moved_before, size_before = moved, size
                 moved, size = _bytes_moved(self.pid), size_bytes()
                 if size != size_before or moved - moved_before > look_s * _IDLE_BYTES_PER_S:
-                    moved_at_s = time.monotonic()
+                    self._moved_at_s = moved_at_s = time.monotonic()
                 elif time.monotonic() - moved_at_s >= timeout_s:
                     raise ChildOverran(f"the primary did not answer the replica within {timeout_s:g} s")
             return reading.result()
         finally:
+            self._moved_at_s = None
             reading.cancel()
 
     async def _how_it_ended(self) -> str:

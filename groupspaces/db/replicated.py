@@ -1,14 +1,15 @@
 """Replica mode: reads from a local replica, writes to a libSQL primary somewhere else.
 
-Owns what has to agree before an instance may serve: the schema of the primary, the common secret (by its fingerprint in
-the primary) and the checks that a new generation of the replica passes before readers see it. When the primary is away at
-start, an existing replica of a schema we know is served as it is, and the rest is made up for when the primary returns.
+Owns how the parts work together: a primary that is asked what it is before anything else (`agreement`), the replica and its
+generations, the rounds that keep it equal, and what workers of one host tell each other. When the primary is away or refused at start, an
+existing replica of a schema we know is served as it is, and the rest is made up for when the right primary returns.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,23 +17,35 @@ import apsw
 
 from groupspaces.clock import Clock
 from groupspaces.deployment_secrets import fingerprints
-from groupspaces.errors import PrimaryRefused, SettingsError, Unavailable
+from groupspaces.errors import PrimaryRefused, Unavailable
 from groupspaces.host.crew import Crew
 from groupspaces.logging_context import log
 from groupspaces.settings import Settings
 
-from . import common_secret, migrate
+from . import attestable
+from .acceptance import accept, accept_first, holding_in
+from .agreement import Agreement, refused
+from .attest import Attestation
 from .batch import Batch, Row, Value, Written
-from .changes import HEAD_SQL
 from .folder import DataFolder
 from .follower import Follower, Head
 from .generations import Generations
-from .reader import Reader, quick_check, read_once
+from .hrana import Lineage
+from .lineage import (
+    HOLDING_SQL,
+    REFUSED,
+    STATES,
+    Holding,
+    State,
+    explain,
+    holding_of,
+)
+from .reader import Reader
 from .remote_primary import REQUESTS_IN_FLIGHT, LineageMismatch, RemotePrimary
 from .replica import GenerationRefused, Replica, ReplicaUnavailable
 from .replication import Replication
 from .shared_replica import SharedReplica
-from .status import Round, RoundReport, Status
+from .status import History, Room, Round, RoundReport, Status
 
 _log = logging.getLogger("groupspaces.db")
 
@@ -56,25 +69,37 @@ class Replicated:
         *,
         on_synced: Callable[[float, bool], None],
         on_round: Callable[[RoundReport], None],
+        on_doubt: Callable[[str], None],
+        on_verified: Callable[[], None],
     ) -> None:
-        """`on_synced(duration_s, ok)` is called after each attempt to fetch, `on_round` after each round."""
+        """`on_synced(duration_s, ok)` is called after each attempt to fetch, `on_round` after each round.
+
+        `on_doubt` is told why somebody should compare the replica with the primary soon, and `on_verified` that it was.
+        """
         self._reader = reader
         self._follower = follower
         self._settings = settings
         self._crew = crew
         self._leads = False
         self._on_round = on_round
-        self._schema_version = 0
-        self._prepared = False
-        self._unsuitable = ""
         self._remote = RemotePrimary(
             settings.primary.url,
             settings.primary.token or None,
             timeout_s=settings.primary.timeout_s,
             lineage=self._our_head,
+            on_lineage_mismatch=self._mismatched,
             on_reachable=self._reachability_changed,
             # Instances add up at the primary, and so do workers.
             requests_in_flight=1 if crew.seat.is_shared else REQUESTS_IN_FLIGHT,
+        )
+        self._generations = Generations(folder.replica)
+        self._agreement = Agreement(
+            self._remote,
+            settings,
+            clock,
+            holding=self._holding,
+            on_change=self._publish,
+            on_return=self._go_on,
         )
         self._replica = Replica(
             folder.replica,
@@ -84,13 +109,27 @@ class Replicated:
             check=self._check_generation,
             on_generation=self._serve_generation,
             on_synced=lambda result: on_synced(result.duration_ms / 1000, result.ok),
+            on_doubt=on_doubt,
             in_use=crew.board.generations_in_use,
+            why_not_fetch=self._agreement.why_not_fetch,
+            make_sure=lambda max_age_s: self._led.make_sure(max_age_s),
             now_ms=clock.now_ms,
         )
-        self._led = Replication(self._remote, self._replica, follower, clock, on_round=self._round_ended)
-        self._shared = SharedReplica(crew, Generations(folder.replica), reader, follower)
+        self._led = Replication(
+            self._remote, self._agreement, self._replica, follower, clock, on_round=self._round_ended
+        )
+        self._shared = SharedReplica(crew, self._generations, reader, follower)
         self._replication: Replication | SharedReplica = self._shared
+        self.attestation = Attestation(
+            attestable.subject(
+                self._remote, self._replica, reader, follower, fetch=lambda: self.sync(force=True)
+            ),
+            clock,
+            on_ended=on_verified,
+        )
         self._switching = False
+        self._held = Holding()
+        reader.on_damage = self._found_damaged
         if crew.seat.is_shared:
             follower.subscribe(lambda _: self._publish_seq())
 
@@ -109,14 +148,11 @@ class Replicated:
         self._begin_to_lead()
         try:
             try:
-                await self._prepare()
+                await self._agreement.reach()
             except Unavailable as error:
-                log(
-                    _log,
-                    logging.WARNING,
-                    "primary away at start",
-                    reason=self._remote.last_error or str(error),
-                )
+                if not self._agreement.refused:
+                    reason = self._remote.last_error or str(error)
+                    log(_log, logging.WARNING, "primary away at start", reason=reason)
             try:
                 await self._replica.start()
             except ReplicaUnavailable as error:
@@ -132,10 +168,10 @@ class Replicated:
 
     async def lead(self) -> None:
         """Keep the replica from now on, in the place of a leader that has gone; reads and writes go on meanwhile."""
-        self._prepared = bool(self._crew.board.prepared)
+        self._agreement.complete = bool(self._crew.board.prepared)
         # Nobody may stand above us from now on.
         self._shared.refresh()
-        self._led.resume(self._shared.fresh_s, self._shared.as_of_ms)
+        self._led.resume(self._shared.fresh_s, self._shared.as_of_ms, self._crew.board.primary_seq)
         self._begin_to_lead()
         try:
             await self._replica.start()
@@ -143,7 +179,9 @@ class Replicated:
             log(_log, logging.WARNING, "no replica yet", reason=str(error))
 
     async def close(self) -> None:
-        """End the child and the requests under way."""
+        """End the children and the requests under way."""
+        await self.attestation.close()
+        await self._agreement.close()
         await self._replication.close()
         await self._replica.close()
         await self._remote.close()
@@ -153,23 +191,23 @@ class Replicated:
     async def write(self, batch: Batch) -> Written:
         """Commit at the primary in one round trip, then fetch soon."""
         await self._be_prepared()
+        began_s = time.monotonic()
         try:
             written = await self._remote.write(batch)
         except LineageMismatch as mismatch:
-            self._replication.nudge()
             raise Unavailable(
-                "The primary's history is not the one this instance knows. Nothing was saved; this instance is "
-                "fetching a new copy. Try again shortly.",
+                "The primary's history is not the one this instance knows. Nothing was saved; this instance looks for "
+                "the reason, and fetches a new copy if that is right. Try again shortly.",
                 code="REPLICA_REBUILDING",
                 retry_after_s=3,
             ) from mismatch
         if written.seq:
-            self._replication.wrote(written.seq)
+            self._replication.wrote(written.seq, began_s)
         return written
 
-    def wrote(self, seq: int) -> None:
+    def wrote(self, seq: int, began_s: float) -> None:
         """Fetch soon what another worker of this host has written."""
-        self._replication.wrote(seq)
+        self._replication.wrote(seq, began_s)
 
     def refresh(self) -> None:
         """Notice what the leading worker has fetched; the leader knows."""
@@ -196,6 +234,24 @@ class Replicated:
         self._replication.known_equal(seq, started_s, started_at_ms)
         self._publish()
 
+    def rebuild(self, reason: str) -> None:
+        """Have a new generation fetched soon, as the leading worker; the old one serves until then."""
+        self._replica.want_rebuild(reason)
+        self._led.nudge()
+
+    def found_damaged(self, generation: int, reason: str) -> None:
+        """As the leader, replace a generation that another worker of this host could not read."""
+        self._replica.found_damaged(generation, reason)
+        self._led.nudge()
+
+    async def proved(self, generation: int) -> None:
+        """Take note that a generation is equal to the primary in all of its rows."""
+        await self._replica.proved(generation)
+
+    async def forget_old(self, generation: int) -> int | None:
+        """Remove a generation that is kept in quarantine; return it if it was."""
+        return await self._replica.forget_old(generation)
+
     async def catch_up(self) -> bool:
         """Run a round, so that a second look sees what was just made elsewhere."""
         try:
@@ -211,80 +267,134 @@ class Replicated:
     def status(self, now_ms: int) -> Status:
         """Describe replica and primary."""
         state = self._replica.state if self._leads else self._shared.state
-        away = not self._remote.reachable or (not self._leads and bool(self._crew.board.primary_away))
+        board, lineage, refusal = self._crew.board, self.lineage, self._refusal()
+        away = not self._remote.reachable or (not self._leads and bool(board.primary_away))
         return Status(
             mode="replica",
             ready=self._reader.ready,
             seq=self._follower.seq,
+            primary_seq=max(self._follower.seq, self._led.primary_seq if self._leads else board.primary_seq),
             as_of_ms=self._replication.as_of_ms,
             lag_ms=self._replication.lag_ms,
-            primary="unreachable" if away else "reachable",
+            # Who must not be written to is as good as away.
+            primary="unreachable" if away or lineage in REFUSED else "reachable",
             write_queue=self._remote.queue_length,
-            schema_version=self._schema_version or self._crew.board.schema_version,
+            schema_version=self._agreement.schema_version or board.schema_version,
             generation=state.generation,
             last_sync_at_ms=state.last_sync_at_ms,
             last_sync_ms=state.last_sync_ms,
             sync_failing=state.last_error is not None,
-            last_error=state.last_error or self._remote.last_error,
+            last_error=refusal or state.last_error or self._remote.last_error,
             child_rss_kb=state.child_rss_kb,
+            child_silent_s=self._replica.child_silent_s if self._leads else 0.0,
+            child_overruns=state.overruns,
+            primary_head=self._led.primary_head if self._leads else 0,
             rebuilding=state.rebuild_reason,
+            rebuild_blocked=state.rebuild_blocked,
+            kept=state.kept,
+            lineage=lineage,
+            refusal=refusal,
+            lineage_since_ms=self._agreement.since_ms if self._leads else board.lineage_since_ms or None,
         )
+
+    @property
+    def file(self) -> Path | None:
+        """The database file that readers have, None before there is one."""
+        return self._reader.path
+
+    async def keep_wal_small(self) -> None:
+        """Each sync does, and the next round syncs because of it where nothing else is new."""
+
+    @property
+    def lineage(self) -> State:
+        """What the primary is to this instance, as far as it is known."""
+        return self._agreement.state if self._leads else STATES[self._crew.board.lineage]
+
+    def room(self) -> Room | None:
+        """Say what the copies take on the disk, None when their folder is gone; what is on its way only the leader knows."""
+        try:
+            return self._replica.room()
+        except OSError:
+            return None
+
+    async def history(self) -> History:
+        """Tell which history this instance has a copy of."""
+        holding = await self._holding() or Holding()
+        return History(holding.origin, holding.epoch)
+
+    def _refusal(self) -> str:
+        """Say why the primary is refused, if it is; the leader remembers, the others look at the file."""
+        if self._leads or self.lineage not in REFUSED:
+            return self._agreement.reason
+        return explain(self.lineage, self._settings.primary.url, self._held_here())
 
     # --- agreeing with the primary ---
 
     async def _be_prepared(self) -> None:
-        """Agree with a primary that was away at start. One that does not fit us counts as away, with the reason logged."""
-        if self._prepared:
-            return
+        """Agree with a primary that was away at start. Raises Unavailable while it is away, does not fit us, or is refused."""
         if not self._leads:
             await self._be_told_prepared()
             return
-        try:
-            await self._prepare()
-        except SettingsError as error:
-            if str(error) != self._unsuitable:
-                self._unsuitable = str(error)
-                log(_log, logging.ERROR, "primary unsuitable", reason=self._unsuitable)
-            raise Unavailable(
-                "The primary does not fit this instance; its operator can see why in the log. Nothing was saved.",
-                code="PRIMARY_UNAVAILABLE",
-                retry_after_s=30,
-            ) from error
+        self._agreement.require()
+        if not self._agreement.complete:
+            await self._agreement.reach_or_wait()
 
     async def _be_told_prepared(self) -> None:
         """Have the leader agree with the primary: it does so before a round."""
-        if not self._crew.board.prepared:
+        board = self._crew.board
+        if not self._agreement.complete and not board.prepared:
             await self._shared.sync()
-        self._prepared = bool(self._crew.board.prepared)
+        self._agreement.complete = bool(board.prepared)
+        if self.lineage in REFUSED:
+            raise refused()
 
-    async def _prepare(self) -> None:
-        """Check schema and secret at the primary (3 reads). Raises `Unavailable` when it is away."""
-        status = await migrate.status(self._remote)
-        if status.pending:
-            await self._migrate_or_refuse(status)
-        self._schema_version = (await migrate.status(self._remote)).version
-        await common_secret.agree(self._remote, fingerprints(self._settings))
-        self._prepared = True
-        self._publish()
+    async def _holding(self) -> Holding | None:
+        """Read what this instance has; of a copy that cannot be read nothing is known, and that it is there."""
+        if self._reader.ready:
+            return self._held_here()
+        number = self._generations.current()
+        return await asyncio.to_thread(holding_in, self._generations.database(number)) if number else None
 
-    async def _migrate_or_refuse(self, status: migrate.SchemaStatus) -> None:
-        if not self._settings.primary.migrate:
-            names = ", ".join(migration.label for migration in status.pending)
-            raise migrate.SchemaError(
-                f"The primary has schema {status.version}; these migrations are pending: {names}. "
-                "Run `groupspaces migrate up`, or start with `--migrate`."
-            )
-        for migration in await migrate.up(self._remote):
-            log(_log, logging.INFO, "migration applied", migration=migration.label)
+    def _held_here(self) -> Holding:
+        """Return what was told of. Of which family and epoch it is is remembered: the file itself may have been overwritten since."""
+        seq, token, kept = self._follower.seq, self._follower.token, self._held
+        try:
+            found = holding_of(self._reader.rows_now(HOLDING_SQL))
+            epoch = self._follower.epoch() if seq else found.epoch
+        except (apsw.BusyError, Unavailable):
+            return kept._replace(seq=seq, token=token)
+        self._held = found._replace(
+            epoch=epoch,
+            origin=kept.origin or found.origin,
+            born_ms=kept.born_ms or found.born_ms,
+            branch=kept.branch if kept.epoch == epoch else found.branch,
+        )
+        return self._held._replace(seq=seq, token=token)
 
-    def _our_head(self) -> tuple[int, str] | None:
-        return (self._follower.seq, self._follower.token) if self._follower.seq else None
+    def _our_head(self) -> Lineage | None:
+        if not self._follower.seq:
+            return None
+        try:
+            epoch = self._follower.epoch()
+        except (apsw.BusyError, Unavailable):
+            epoch = None  # not asserted then: the next round looks again
+        return (self._follower.seq, self._follower.token, epoch)
+
+    def _go_on(self) -> None:
+        self._replica.end_backoff()
+        self._replication.nudge()
+
+    def _mismatched(self) -> None:
+        self._agreement.doubt()
+        self._replication.nudge()
 
     def _reachability_changed(self, reachable: bool) -> None:
         self._publish()
-        if reachable:
-            self._replica.end_backoff()
-            self._replication.nudge()
+        if not reachable:
+            self._agreement.doubt()
+            return
+        self._agreement.ask_again()
+        self._go_on()
 
     # --- leading, and what the other workers are told ---
 
@@ -304,8 +414,11 @@ class Replicated:
         board, state = self._crew.board, self._replica.state
         board.fresh_s, board.fresh_at_ms = self._led.fresh_s, self._led.as_of_ms or 0
         board.last_sync_at_ms, board.last_sync_ms = state.last_sync_at_ms or 0, state.last_sync_ms or 0.0
-        board.schema_version, board.child_rss_kb = self._schema_version, state.child_rss_kb
-        board.prepared, board.primary_away = self._prepared, not self._remote.reachable
+        agreement = self._agreement
+        board.schema_version, board.child_rss_kb = agreement.schema_version, state.child_rss_kb
+        board.primary_seq = self._led.primary_seq
+        board.prepared, board.primary_away = agreement.complete, not self._remote.reachable
+        board.lineage, board.lineage_since_ms = STATES.index(agreement.state), agreement.since_ms or 0
         board.sync_failing = state.last_error is not None
         board.rebuilding = state.rebuild_reason is not None
 
@@ -316,23 +429,33 @@ class Replicated:
 
     # --- generations ---
 
+    def _found_damaged(self, path: Path, reason: str) -> None:
+        """Have a file replaced that could not be read here; nobody hears of one that has been replaced already."""
+        generation = int(path.parent.name)
+        if self._leads:
+            self.found_damaged(generation, reason)
+        else:
+            self._crew.tell("damaged", [generation, reason])
+
     async def _check_generation(self, path: Path) -> None:
         """Refuse a file that readers must not see. Runs off the loop: it reads the whole file."""
-        await asyncio.to_thread(_check_file, path, fingerprints(self._settings))
+        await asyncio.to_thread(accept, path, fingerprints(self._settings), await self._holding())
 
     async def _serve_generation(self, path: Path) -> None:
         """Point readers at a file: a new generation that passed its checks, or at start the one that was there."""
         if not self._reader.ready:
-            await self._check_generation_schema(path)
-            self._reader.open(path)
-            self._follower.start()
+            await self._begin_with(path)
             self._publish_seq()
         else:
             # A position there means nothing in the file that the others still read.
             self._switching = True
             try:
                 self._reader.open(path)
-                self._follower.switched()
+                if self._replica.misled:
+                    self._crew.board.misled = int(path.parent.name)
+                self._follower.switched(misled=self._replica.misled)
+                self._held = Holding()
+                self._held_here()
             finally:
                 self._switching = False
         await self._tell_of_generation(int(path.parent.name))
@@ -349,34 +472,15 @@ class Replicated:
                 return
             await asyncio.sleep(_SWITCH_LOOK_S)
 
-    async def _check_generation_schema(self, path: Path) -> None:
-        """Refuse to begin with a file of another secret (the server stops) or of an older schema (a new copy is fetched).
-
-        Where the primary has our secret, the file is of a time before, and a new copy is fetched as well.
-        """
-        ledger = await asyncio.to_thread(read_once, path, migrate.ledger_sql()[1])
-        status = migrate.status_of(ledger)
-        if status.pending:
-            raise GenerationRefused(f"it has schema {status.version}, older than this version's")
-        self._schema_version = status.version
-        rows = await asyncio.to_thread(read_once, path, common_secret.SQL)
+    async def _begin_with(self, path: Path) -> None:
+        """Read the first file. Raises GenerationRefused when it cannot be read, or is not to be."""
         try:
-            common_secret.compare(rows, fingerprints(self._settings))
-        except SettingsError as error:
-            if not self._prepared:
-                raise
-            raise GenerationRefused("it is older than the secret of this deployment") from error
-
-
-def _check_file(path: Path, ours: Sequence[str]) -> None:
-    found = quick_check(path)
-    if found != "ok":
-        raise GenerationRefused(f"quick_check: {found}")
-    try:
-        migrate.status_of(read_once(path, migrate.ledger_sql()[1]))
-        rows = read_once(path, common_secret.SQL)
-        if not read_once(path, HEAD_SQL):
-            raise GenerationRefused("its change feed is empty")
-        common_secret.compare(rows, ours)
-    except (apsw.Error, SettingsError) as error:
-        raise GenerationRefused(str(error)) from error
+            self._agreement.schema_version = await asyncio.to_thread(
+                accept_first, path, fingerprints(self._settings), agreed=self._agreement.complete
+            )
+            self._reader.open(path)
+            self._follower.start()
+            self._held_here()
+        except (apsw.Error, Unavailable) as error:
+            self._reader.close()
+            raise GenerationRefused(f"it cannot be read: {error.__cause__ or error}") from error

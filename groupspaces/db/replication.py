@@ -21,19 +21,22 @@ from groupspaces.clock import Clock
 from groupspaces.errors import Unavailable
 from groupspaces.logging_context import log
 
+from .agreement import Agreement
 from .follower import Follower, Head
 from .hrana import PrimaryError
 from .remote_primary import LineageMismatch, RemotePrimary
-from .replica import Replica, SyncResult
+from .replica import FetchBarred, Replica, SyncResult
 from .status import Round, RoundReport
 
 _log = logging.getLogger("groupspaces.replication")
 
-_HEAD_SQL = "SELECT (SELECT max(seq) FROM change), (SELECT max(epoch) FROM lineage)"
+_HEAD_SQL = "SELECT max(seq) FROM change"
 # Rounds asked for by requests (bookmarks, look-again) start at least this far apart, whatever arrives.
 _SPACING_S = 0.02
 # The same for rounds that nobody here waits for, because other instances told of news.
 TOLD_SPACING_S = 0.05
+# For how long what they told of the primary's history says something of it: after that it is asked before anything is fetched.
+_BELIEVED_S = 1.0
 # When fetching what we know of failed while the primary is there, as it does while it compacts its log.
 _TOLD_RETRY_S = 1.0
 
@@ -43,9 +46,10 @@ class _Told(NamedTuple):
 
     seq: int
     heads: frozenset[Head]
+    at_s: float
 
 
-_NOTHING_TOLD = _Told(0, frozenset())
+_NOTHING_TOLD = _Told(0, frozenset(), 0.0)
 
 
 class Replication:
@@ -54,6 +58,7 @@ class Replication:
     def __init__(
         self,
         remote: RemotePrimary,
+        agreement: Agreement,
         replica: Replica,
         follower: Follower,
         clock: Clock,
@@ -62,6 +67,7 @@ class Replication:
     ) -> None:
         """`on_round` is called on the loop after each round, before those who wait for it go on."""
         self._remote = remote
+        self._agreement = agreement
         self._replica = replica
         self._follower = follower
         self._clock = clock
@@ -70,6 +76,9 @@ class Replication:
         self._runner: asyncio.Task[None] | None = None
         self._started_s = 0.0
         self._written_seq = 0
+        self.primary_seq = 0  # the highest position that the primary is known to have had
+        self.primary_head = 0  # where it was when it told so last
+        self._head_at_s = 0.0
         self._told = _NOTHING_TOLD
         self._told_timer: asyncio.TimerHandle | None = None
         self._told_at_s = 0.0
@@ -104,21 +113,23 @@ class Replication:
 
         With `force` it fetches also when the feed has not moved: what is never recorded in it may have.
         Raises `Unavailable` when the primary cannot be reached, refuses us, or has another history (the replica is then
-        being rebuilt).
+        being rebuilt, unless the primary is refused).
         """
         self._forced = self._forced or force
         self._awaited = True
         return await asyncio.shield(self._requested())
 
-    def wrote(self, seq: int) -> None:
-        """Fetch our own write soon. Its batch asserted the lineage a moment ago: the next round need not ask again."""
+    def wrote(self, seq: int, began_s: float) -> None:
+        """Fetch our own write soon. Its batch, begun then (monotonic), asserted the lineage: the next round need not ask again."""
+        self._agreement.heard(began_s)
         self._written_seq = max(self._written_seq, seq)
+        self._heard(seq, began_s)
         self.nudge()
 
     def known_equal(self, seq: int, started_s: float, started_at_ms: int) -> None:
-        """Count as fresh since then: the primary, whose history is ours, was at `seq` at that time or later."""
-        if seq <= self._follower.seq and started_s > self._fresh_s:
-            self._fresh_s, self._fresh_at_ms = started_s, started_at_ms
+        """Take note that the primary, whose history is ours, said `seq` to who asked then: who is there too counts as fresh since."""
+        self._heard(seq, started_s)
+        self._count_as_fresh(seq, started_s, started_at_ms)
 
     def told(self, seq: int, heads: Sequence[Head]) -> None:
         """Fetch soon what another instance wrote, unless it is here already.
@@ -130,7 +141,7 @@ class Replication:
         if seq <= self._follower.seq:
             return
         if seq > self._told.seq:
-            self._told = _Told(seq, frozenset(heads))
+            self._told = _Told(seq, frozenset(heads), time.monotonic())
         if self._told_timer is None:
             due_in_s = max(0.0, self._told_at_s + TOLD_SPACING_S - time.monotonic())
             self._told_timer = asyncio.get_running_loop().call_later(due_in_s, self._fetch_told)
@@ -140,9 +151,9 @@ class Replication:
         task = asyncio.ensure_future(self.sync())
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
-    def resume(self, fresh_s: float, fresh_at_ms: int | None) -> None:
+    def resume(self, fresh_s: float, fresh_at_ms: int | None, primary_seq: int) -> None:
         """Go on from what another worker knew of the same file."""
-        self._fresh_s, self._fresh_at_ms = fresh_s, fresh_at_ms
+        self._fresh_s, self._fresh_at_ms, self.primary_seq = fresh_s, fresh_at_ms, primary_seq
 
     async def close(self) -> None:
         """Stop running rounds."""
@@ -152,10 +163,20 @@ class Replication:
             self._runner.cancel()
             await asyncio.gather(self._runner, return_exceptions=True)
 
+    async def make_sure(self, max_age_s: float) -> None:
+        """Ask the primary whether it is ours, unless it was asked a moment ago. Raises FetchBarred when it is not, or is away."""
+        if self._agreement.was_ours_after(time.monotonic() - max_age_s):
+            return
+        try:
+            await self._ask_head()
+        except (LineageMismatch, Unavailable, PrimaryError) as error:
+            raise FetchBarred(f"the primary was asked what it is: {error}") from error
+
     async def rebuild(self, reason: str) -> None:
         """Fill a new generation while the old one keeps serving; failures are tried again by later rounds."""
         log(_log, logging.WARNING, "replica rebuild", reason=reason)
-        await self._replica.rebuild(reason)
+        self.primary_seq = self.primary_head = 0
+        await self._replica.rebuild(reason, cause="history")
 
     def _fetch_told(self) -> None:
         self._told_timer = None
@@ -222,22 +243,27 @@ class Replication:
         told, self._told = self._told, _NOTHING_TOLD
         forced, self._forced = self._forced, False
         try:
-            if wanted_seq > self._follower.seq:
+            self._agreement.require()
+            if wanted_seq > self._follower.seq and self._agreement.state == "ours":
                 await self._fetch()
             elif self._is_likely_ours(told):
                 primary_seq = await self._fetch_while_asking()
                 wanted_seq = min(told.seq, primary_seq)
             else:
                 wanted_seq = primary_seq = await self._primary_seq()
-                # A replica that needs rebuilding does so in its next sync, whether or not the feed moved.
-                rebuilding = self._replica.state.rebuild_reason is not None
-                if forced or wanted_seq != self._follower.seq or rebuilding:
+                # What has to be mended is seen to in the next sync, whether or not the feed moved.
+                if forced or wanted_seq != self._follower.seq or await self._replica.needs_mending():
                     await self._fetch()
         except Unavailable:
-            self._try_again(_Told(max(told.seq, wanted_seq), told.heads))
+            self._try_again(told._replace(seq=max(told.seq, wanted_seq)))
             raise
-        self.known_equal(wanted_seq, started_s, started_at_ms)
+        self._count_as_fresh(wanted_seq, started_s, started_at_ms)
         return Round(self._follower.seq, primary_seq, (time.monotonic() - started_s) * 1000)
+
+    def _count_as_fresh(self, seq: int, started_s: float, started_at_ms: int) -> None:
+        """Count as fresh since then: the primary was at `seq` or further."""
+        if seq <= self._follower.seq and started_s > self._fresh_s:
+            self._fresh_s, self._fresh_at_ms = started_s, started_at_ms
 
     def _try_again(self, missing: _Told) -> None:
         """Fetch soon what is known to be missing: nobody rings twice for it, nor writes it again.
@@ -255,6 +281,8 @@ class Replication:
         return (
             told.seq > self._follower.seq
             and here in told.heads
+            and time.monotonic() - told.at_s < _BELIEVED_S
+            and self._agreement.state == "ours"
             and self._replica.state.rebuild_reason is None
         )
 
@@ -266,6 +294,13 @@ class Replication:
         """Tell the follower of what was fetched. Raises Unavailable when that failed."""
         if not synced.ok:
             raise _not_synced(synced.error or "unknown")
+        if synced.changed and not self._follower.is_our_file():
+            # The primary was exchanged after it was asked. Nobody is told of what came; the next question finds out what to do.
+            reason = "it was overwritten with another history"
+            log(_log, logging.ERROR, "replica overwritten", seq=self._follower.seq)
+            self._replica.want_rebuild(reason, cause="history")
+            self._agreement.doubt()
+            raise _not_synced(reason)
         self._may_be_ahead = not self._follower.advance()
 
     async def _fetch_while_asking(self) -> int:
@@ -275,11 +310,12 @@ class Replication:
         It takes a primary that was restored between the word of an instance that knew it and our asking.
         """
         self._may_be_ahead = True
+        self._agreement.heard(time.monotonic())
         fetching = asyncio.ensure_future(self._replica.sync_now())
         try:
             primary_seq = await self._ask_head()
         except LineageMismatch:
-            await self.rebuild("the primary has another history")
+            await self._take_other_history()
             return await self._primary_seq()
         except Unavailable:
             # What has come is being read already: what is remembered must not stay behind it, nor our position.
@@ -294,21 +330,31 @@ class Replication:
         try:
             return await self._ask_head()
         except LineageMismatch:
-            await self.rebuild("the primary has another history")
+            await self._take_other_history()
         try:
             return await self._ask_head()
         except LineageMismatch as error:
             raise _not_synced("the primary still has another history") from error
 
+    async def _take_other_history(self) -> None:
+        """Fetch everything anew from a primary of our family. Raises Unavailable for one that is refused."""
+        if await self._agreement.reach_or_wait():
+            await self.rebuild("the primary has another history")
+
     async def _ask_head(self) -> int:
         """One request. Raises LineageMismatch."""
-        # Looked up first: what is fetched meanwhile may bring the primary's.
-        our_epoch = self._follower.epoch() if self._follower.seq else None
-        seq, epoch = (await self._remote.read_asserting_lineage(_HEAD_SQL))[0]
-        # A primary filled with copied rows keeps their tokens; whoever copies them begins a new epoch.
-        if our_epoch is not None and epoch != our_epoch:
-            raise LineageMismatch
-        return int(str(seq or 0))
+        asked_s = time.monotonic()
+        [(seq,)] = await self._remote.read_asserting_lineage(_HEAD_SQL)
+        self._agreement.confirm(asked_s)
+        head = int(str(seq or 0))
+        self._heard(head, asked_s)
+        return head
+
+    def _heard(self, seq: int, asked_s: float) -> None:
+        """Take note of what the primary answered to who asked then: only who asked after the last answer can hear that it went back."""
+        self.primary_seq = max(self.primary_seq, seq)
+        if seq >= self.primary_head or asked_s > self._head_at_s:
+            self.primary_head, self._head_at_s = seq, time.monotonic()
 
 
 def _not_synced(reason: str) -> Unavailable:

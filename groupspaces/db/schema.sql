@@ -25,7 +25,7 @@ CREATE TABLE lineage (
   ended_seq INTEGER NOT NULL,
   first_seq INTEGER NOT NULL,
   at_ms INTEGER NOT NULL
-) STRICT;
+, branch TEXT NOT NULL DEFAULT '') STRICT;
 
 CREATE TABLE deployment (
   name TEXT PRIMARY KEY,

@@ -22,7 +22,7 @@ from groupspaces.logging_context import log
 from .follower import Follower, Head
 from .generations import Generations
 from .reader import Reader
-from .replica import ReplicaState
+from .renewal import ReplicaState
 from .status import Round
 
 _log = logging.getLogger("groupspaces.db.replica")
@@ -90,9 +90,9 @@ class SharedReplica:
         self.refresh()
         return msgspec.convert(answer, Round)
 
-    def wrote(self, seq: int) -> None:
+    def wrote(self, seq: int, began_s: float) -> None:
         """Have our own write fetched soon, and the other instances told of it."""
-        self._crew.tell("wrote", seq)
+        self._crew.tell("wrote", [seq, began_s])
 
     def known_equal(self, seq: int, started_s: float, started_at_ms: int) -> None:
         """Only the leader learns this."""
@@ -126,7 +126,8 @@ class SharedReplica:
             if first:
                 self._follower.start(up_to=self._crew.board.seq)
             else:
-                self._follower.switched(up_to=self._crew.board.seq)
+                board = self._crew.board
+                self._follower.switched(up_to=board.seq, misled=board.misled > self._generation)
         except (apsw.BusyError, Unavailable):
             return False
         self._generation = number

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 from groupspaces.errors import Unavailable
 from groupspaces.host.crew import Crew
@@ -13,12 +15,21 @@ from . import migrate
 from .batch import Batch, Row, Value, Written
 from .folder import DataFolder
 from .follower import Follower, Head
+from .lineage import HOLDING_SQL, holding_of
 from .local_primary import LocalPrimary
+from .moved import refuse_moved_away
 from .reader import Reader
-from .status import Round, Status
+from .status import History, Round, Status
 from .turns import Turns
+from .wal import wal_bytes
 
 _log = logging.getLogger("groupspaces.db")
+
+# From 4 MB on SQLite writes over the WAL from its beginning, unless somebody reads for long just then; it never makes it shorter.
+# No more than the least `data.wal_limit_mb`: else a log that is only as long as it once was would be told of for ever.
+_CHECKPOINT_WAL_BYTES = 8_000_000
+# Who looks whether all is well must not wait for a disk that hangs, nor for another worker's turn.
+_CHECKPOINT_WAIT_S = 5.0
 
 
 class Standalone:
@@ -32,11 +43,13 @@ class Standalone:
         turns = Turns(folder.path) if crew.seat.is_shared else None
         self._primary = LocalPrimary(self._path, on_commit=self._advance, turns=turns)
         self._schema_version = 0
+        self._emptying: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Open the file; whoever leads applies pending migrations first. Raises `SettingsError` or `SchemaError`."""
+        """Open the file; whoever leads applies pending migrations first. Raises `SettingsError`, `SchemaError` or `DatabaseRefused`."""
         await self._primary.start()
         try:
+            await refuse_moved_away(self._primary)
             if self._crew.is_elected:
                 for migration in await migrate.up(self._primary):
                     log(_log, logging.INFO, "migration applied", migration=migration.label)
@@ -62,7 +75,7 @@ class Standalone:
         """Read behind every queued write."""
         return await self._primary.read(sql, params)
 
-    def wrote(self, seq: int) -> None:
+    def wrote(self, seq: int, began_s: float) -> None:
         """Nothing has to be fetched."""
 
     def refresh(self) -> None:
@@ -93,6 +106,27 @@ class Standalone:
 
     def sync_soon(self, seq: int, heads: Sequence[Head]) -> None:
         """Nothing can be fetched."""
+
+    async def history(self) -> History:
+        """Tell which history the file belongs to."""
+        holding = holding_of(self._reader.rows_now(HOLDING_SQL))
+        return History(holding.origin, holding.epoch)
+
+    @property
+    def file(self) -> Path | None:
+        """The database file."""
+        return self._path
+
+    async def keep_wal_small(self) -> None:
+        """Empty a WAL that has grown, unless somebody reads what is in it: then it is tried again later."""
+        if self._emptying is None and wal_bytes(self._path) >= _CHECKPOINT_WAL_BYTES:
+            self._emptying = asyncio.create_task(self._primary.checkpoint(), name="checkpoint")
+        if (
+            self._emptying is not None
+            and (await asyncio.wait({self._emptying}, timeout=_CHECKPOINT_WAIT_S))[0]
+        ):
+            emptied, self._emptying = self._emptying, None
+            emptied.result()
 
     def status(self, now_ms: int) -> Status:
         """Describe the file: never behind."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 _WORD_BYTES = 8
 # What the leader knows, and what each worker says of itself.
-_LEAD_WORDS = 16
+_LEAD_WORDS = 24
 _WORKER_WORDS = 8
 # Positions are kept by user id modulo this: who shares a slot with somebody waits a little longer than they had to.
 _POSITIONS = 65_536
@@ -72,6 +72,10 @@ class Board:
     leader = _Whole(13)
     seq = _Whole(14)
     stopping = _Whole(15)  # the whole server ends, not one worker of it
+    lineage = _Whole(16)  # what the primary is to us, by its place among the states
+    lineage_since_ms = _Whole(17)
+    primary_seq = _Whole(19)
+    misled = _Whole(18)  # the newest generation before which what was read was not what the primary had
 
     def __init__(self, workers: int = 1) -> None:
         """Make the memory; untouched pages of it cost nothing."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 import msgspec
 from starlette.responses import Response
 
-from groupspaces.ops.conditions import Conditions
+from groupspaces.ops.conditions import Conditions, ConditionShown
 from groupspaces.ops.health import Health, Lifecycle, LimitsHealth, examine
 from groupspaces.ops.watch import Watch
-from groupspaces.times import rfc3339
 from groupspaces.web.context import Context
 from groupspaces.web.limits import Limiter
 from groupspaces.web.operations import OPERATOR, PUBLIC, operation
@@ -18,15 +17,6 @@ class Alive(msgspec.Struct, frozen=True):
     """The answer of the two probes."""
 
     status: str
-
-
-class ConditionShown(msgspec.Struct, frozen=True):
-    """One thing that is wrong: `title` says what it means, `detail` what was seen last."""
-
-    name: str
-    title: str
-    since: str
-    detail: str
 
 
 class ConditionList(msgspec.Struct):
@@ -102,12 +92,7 @@ async def ready(ctx: Context) -> Response:
 async def get_conditions(ctx: Context) -> ConditionList:
     """Answer with an empty list when all is well."""
     ctx.part(Watch).look()
-    return ConditionList(
-        [
-            ConditionShown(active.name, active.title, rfc3339(active.since_ms), active.detail)
-            for active in ctx.part(Conditions).active()
-        ]
-    )
+    return ConditionList(ctx.part(Conditions).shown())
 
 
 async def _limits_health(limiter: Limiter) -> LimitsHealth | None:

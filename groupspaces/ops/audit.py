@@ -8,6 +8,7 @@ signed in, or somebody at the machine's own command line.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -17,9 +18,12 @@ import orjson
 from groupspaces.db.batch import Read, Statement, Value
 from groupspaces.db.changes import NOBODY, record
 from groupspaces.db.database import Database
-from groupspaces.errors import Forbidden
+from groupspaces.errors import Forbidden, Unavailable
+from groupspaces.logging_context import log
 from groupspaces.times import rfc3339
 from groupspaces.web.context import Context
+
+_log = logging.getLogger("groupspaces.audit")
 
 _OPERATOR_SQL = "SELECT 1 FROM user WHERE id = ? AND is_operator = 1 AND suspended_at_ms IS NULL"
 _PAGE_SQL = """SELECT audit.id, audit.at_ms, audit.actor_id, user.name, audit.address, audit.instance_id, audit.action,
@@ -104,6 +108,21 @@ def operator_stands(ctx: Context) -> list[Statement]:
         return []
     refused = Forbidden("Only operators of this deployment may do this.", code="OPERATOR_ONLY")
     return [Statement(_OPERATOR_SQL, (actor_id,), refused=refused)]
+
+
+def log_unaudited(action: str, subject: str, data: dict[str, Any], ctx: Context, why: Unavailable) -> None:
+    """Say in this instance's own log what the record could not take, where an operator is obeyed all the same."""
+    actor_id = None if ctx.principal is None else ctx.principal.user_id
+    log(
+        _log,
+        logging.WARNING,
+        "not audited",
+        action=action,
+        subject=subject,
+        actor_id=actor_id,
+        why=why.code,
+        **data,
+    )
 
 
 async def page(db: Database, wanted: Filter, *, before_id: int, limit: int) -> list[Entry]:

@@ -14,14 +14,27 @@ import msgspec
 
 from groupspaces.clock import Clock
 from groupspaces.logging_context import log
+from groupspaces.times import rfc3339
 
 _log = logging.getLogger("groupspaces.conditions")
 
 # What comes before the colon of a name → what it means.
 TITLES = {
     "primary_unreachable": "The primary cannot be reached: people can read, and nothing can be saved.",
+    "primary_wiped": "The primary is empty: people can read what this instance has, and nothing can be saved.",
+    "primary_foreign": "The primary belongs to another deployment: people can read what this instance has, and nothing can be saved.",
+    "primary_superseded": "The primary was replaced and has come back: people can read what this instance has, and nothing can be saved.",
+    "primary_split": "Two primaries were promoted, and this is the other one: people can read what this instance has, and nothing can be saved.",
+    "primary_moving": "A move of all data into the primary or away from it has not finished: nothing is fetched from it, and nothing can be saved.",
     "replica_behind": "This instance has not been equal to the primary for too long.",
+    "position_stuck": "The primary has moved on and this instance has not, although fetching succeeds: people here read old state.",
+    "replica_child_idle": "The process that fetches from the primary lives and brings nothing.",
+    "wal_grows": "The write-ahead log of the database grows and cannot be emptied: something reads for very long.",
+    "clock_jumped": "The clock of this machine has jumped.",
     "replica_rebuilding": "This instance is fetching a new copy of all data and serves the old one meanwhile.",
+    "rebuild_blocked": "There is no room on the disk for a new copy of the data; the old one goes on serving.",
+    "replica_differs": "The copy of this instance is not what the primary has: it is fetched anew.",
+    "replica_rescues": "An old copy at this instance may hold what the primary has lost.",
     "job_failed": "The newest run of a job failed.",
     "job_paused": "A job is paused: nothing does its work until it is resumed.",
     "doorbell_failing": "Another instance does not answer when it is told of changes.",
@@ -43,6 +56,15 @@ class Condition(msgspec.Struct, frozen=True):
     name: str
     title: str
     since_ms: int
+    detail: str
+
+
+class ConditionShown(msgspec.Struct, frozen=True):
+    """One thing that is wrong, for operators: `title` says what it means, `detail` what was seen last."""
+
+    name: str
+    title: str
+    since: str
     detail: str
 
 
@@ -81,6 +103,13 @@ class Conditions:
     def active(self) -> list[Condition]:
         """List what is wrong, the longest first."""
         return sorted(self._active.values(), key=lambda condition: (condition.since_ms, condition.name))
+
+    def shown(self) -> list[ConditionShown]:
+        """List the same for operators."""
+        return [
+            ConditionShown(active.name, active.title, rfc3339(active.since_ms), active.detail)
+            for active in self.active()
+        ]
 
     def withdraw(self, kind: str, *, besides: Collection[str] = ()) -> None:
         """End all conditions of one kind whose subject is not in `besides`, such as of peers that are gone for good."""

@@ -15,25 +15,31 @@ import msgspec
 from groupspaces import __version__
 from groupspaces.clock import Clock
 from groupspaces.db.database import Database
+from groupspaces.db.lineage import HOLDING_SQL, Holding, State, holding_of
 from groupspaces.errors import Unavailable
 from groupspaces.ops.conditions import Conditions
 from groupspaces.times import rfc3339
 
 # Reads work, and are older than they should be.
 _DEGRADING = frozenset(("replica_behind", "worker_silent"))
-# A page of the file itself: "SELECT 1" would be answered without touching it.
-_READ_SQL = "SELECT seq FROM change ORDER BY seq DESC LIMIT 1"
 
 
 class ReplicaHealth(msgspec.Struct, frozen=True):
-    """How the local replica stands against the primary."""
+    """How the local replica stands against the primary, whose feed was at `primary_seq` or further; `lineage` is what that is to us: one that is not ours counts as unreachable.
+
+    Positions can be compared with those of another instance of the same `epoch` and `branch` (empty before the first promotion) alone.
+    """
 
     feed_seq: int
+    primary_seq: int
+    epoch: int | None
+    branch: str
     lag_ms: int
     last_sync_at: str | None
     last_sync_ms: float | None
     generation: int
     rebuilding: bool
+    lineage: State
 
 
 class LimitsHealth(msgspec.Struct, frozen=True):
@@ -76,8 +82,10 @@ async def examine(
 ) -> Health:
     """Read from the database and say how this instance is. Never raises; costs one short read."""
     status = db.status()
+    holding = Holding()
     try:
-        await db.read(_READ_SQL)
+        # From the file itself: "SELECT 1" would be answered without touching it.
+        holding = holding_of(await db.read(HOLDING_SQL))
         readable = True
     except Unavailable:
         readable = False
@@ -90,11 +98,15 @@ async def examine(
     )
     replica = ReplicaHealth(
         feed_seq=status.seq,
+        primary_seq=status.primary_seq,
+        epoch=holding.epoch,
+        branch=holding.branch,
         lag_ms=status.lag_ms,
         last_sync_at=None if status.last_sync_at_ms is None else rfc3339(status.last_sync_at_ms),
         last_sync_ms=status.last_sync_ms,
         generation=status.generation,
         rebuilding=status.rebuilding is not None,
+        lineage=status.lineage,
     )
     return Health(
         status="unhealthy" if not readable else "degraded" if degraded else "healthy",

@@ -220,9 +220,8 @@ class Fleet:
         else:
             self._lease.lost()
         self._learn_time(int(str(now_ms)), started_s, started_at_ms)
-        if int(str(seq)) <= self._db.status().seq:
-            self._db.known_equal(int(str(seq)), started_s, started_at_ms)
-        else:
+        self._db.known_equal(int(str(seq)), started_s, started_at_ms)
+        if int(str(seq)) > self._db.status().seq:
             self._db.sync_soon(int(str(seq)))
         self._learn_peers(others)
         self._conditions.set(

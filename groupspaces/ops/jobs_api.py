@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -11,14 +10,11 @@ from msgspec import UNSET, Meta, UnsetType
 
 from groupspaces.db.batch import Batch
 from groupspaces.errors import FieldError, Invalid, Unavailable
-from groupspaces.logging_context import log
-from groupspaces.ops.audit import audited, operator_stands
+from groupspaces.ops.audit import audited, log_unaudited, operator_stands
 from groupspaces.ops.jobs import JobControl, JobRun, JobView, Schedule
 from groupspaces.web.context import Context
 from groupspaces.web.decoding import MAX_ID
 from groupspaces.web.operations import OPERATOR, ForTokens, operation
-
-_log = logging.getLogger("groupspaces.audit")
 
 TAG = "operations"
 
@@ -166,16 +162,6 @@ async def _audit(ctx: Context, action: str, job_id: str, data: dict[str, Any]) -
     try:
         await ctx.write(Batch(audited(action, job_id, data, ctx), requires=operator_stands(ctx)))
     except Unavailable as error:
-        if ctx.services.db.status().primary == "reachable":
+        if error.code != "PRIMARY_UNAVAILABLE" and ctx.services.db.status().primary == "reachable":
             raise
-        actor_id = None if ctx.principal is None else ctx.principal.user_id
-        log(
-            _log,
-            logging.WARNING,
-            "not audited",
-            action=action,
-            subject=job_id,
-            actor_id=actor_id,
-            why=error.code,
-            **data,
-        )
+        log_unaudited(action, job_id, data, ctx, error)

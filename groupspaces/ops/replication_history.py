@@ -30,6 +30,7 @@ _TICK_S = 1.0
 _DURATIONS_KEPT = 16  # of each sample
 _DURATIONS_READ = 60  # samples with fetches that the forecast looks at
 _POINTS = 360  # of a chart
+_FORGOTTEN_AT_ONCE = 4
 
 # What travels: a page of the log is one SQLite page with its frame header, in gRPC's wrapping. A question has HTTP's heads
 # around its body both ways; a fetch is two requests of the driver's, and this is what they move when they bring nothing
@@ -44,7 +45,9 @@ _COLUMNS = (
     "round_ms, fetch_ms, fetch_max_ms, fetch_durations_ms, changes, belled, announced"
 )
 _INSERT_SQL = f"INSERT INTO replication_sample ({_COLUMNS}) VALUES ({', '.join('?' * 18)}) ON CONFLICT (at_s) DO NOTHING"
-_FORGET_SQL = "DELETE FROM replication_sample WHERE at_s < ?"
+# A few with each that is kept: a clock that is wrong for a minute must not cost a week's history.
+_FORGET_SQL = f"""DELETE FROM replication_sample WHERE at_s IN (
+  SELECT at_s FROM replication_sample WHERE at_s < ? ORDER BY at_s LIMIT {_FORGOTTEN_AT_ONCE})"""
 _CHART_SQL = """SELECT at_s / ?1 * ?1, max(lag_ms), avg(fetch_ms), max(fetch_max_ms), sum(fetches), sum(rounds), sum(bytes),
   sum(failures)
 FROM replication_sample WHERE at_s >= ?2 GROUP BY at_s / ?1 ORDER BY at_s"""

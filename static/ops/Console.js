@@ -10,7 +10,7 @@ import { Jobs } from "./Jobs.js";
 import { Replication } from "./Replication.js";
 import { Users } from "./Users.js";
 
-const STYLES = ["vendor/uplot.css", "css/console.css", "css/fleet.css", "css/chart.css", "css/tuning.css", "css/users.css", "css/audit.css"];
+const STYLES = ["vendor/uplot.css", "css/console.css", "css/fleet.css", "css/chart.css", "css/tuning.css", "css/copies.css", "css/users.css", "css/audit.css"];
 const PAGES = { "/ops/replication": Replication, "/ops/jobs": Jobs, "/ops/users": Users, "/ops/audit": Audit };
 
 await Promise.all(STYLES.map(addStyleSheet));

@@ -4,12 +4,12 @@ import { count } from "./figures.js";
 import { versionsOf } from "./fleet.js";
 
 /** The row of facts under the verdict: of the fleet, as the instance that answers sees it. `status` is of the one called `name`. */
-export function Facts({ self, items, status, name, primaryAwaySince, isCut }) {
+export function Facts({ self, items, status, name, primaryAwaySince, refusal = null, isCut }) {
   const streams = items.reduce((sum, instance) => sum + instance.open_streams, 0);
   const away = primaryAwaySince !== null;
   return html`
     <div class="ops-facts"><dl class="facts">
-      <${Fact} name="Primary"><span class="dotmark" data-s=${isCut ? "idle" : away ? "warn" : undefined}></span>${isCut ? "not known" : away ? `away since ${clock(primaryAwaySince)}` : "reachable"}<//>
+      <${Fact} name="Primary"><span class="dotmark" data-s=${isCut ? "idle" : refusal ? "bad" : away ? "warn" : undefined}></span>${isCut ? "not known" : refusal ? refusal.fact : away ? `away since ${clock(primaryAwaySince)}` : "reachable"}<//>
       <${Fact} name="Feed position">${count(self.feed_seq)}<//>
       ${status && html`<${Fact} name=${name === self.id ? "Doorbell" : `Doorbell at ${name}`}>${doorbellWords(status.doorbell)}<//>`}
       <${Fact} name="Open streams">${count(streams)}<//>

@@ -1,5 +1,6 @@
 import { html } from "../vendor/preact.js";
 import { Alerts } from "./Alerts.js";
+import { Command } from "./Command.js";
 import { count } from "./figures.js";
 import { JobsTable, useJobs } from "./JobsTable.js";
 import { Verdict } from "./Verdict.js";
@@ -27,6 +28,8 @@ export function Standalone({ self, conditions, status, at }) {
             <p>Reads and writes go to the same file on this machine, so nobody is ever behind.</p>
             <p>To serve people in other regions from a copy near them, give each instance the address of a libSQL primary in <code>primary.url</code>. This page then shows
               how far behind each of them is, and lets you tune it.</p>
+            <p>Until then there is no copy to compare with a primary, to rebuild or to promote: this file is all there is.
+              With this server stopped, all of it moves to an empty primary: <${Command} text="groupspaces db push" /></p>
           </div>
         </section>
       </div>

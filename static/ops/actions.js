@@ -60,6 +60,8 @@ const GROUPS = {
   },
   Operations: {
     "replication.tune": ["Tuned", ({ subject }) => [`tuned ${subject}`]],
+    "replica.rebuild_asked": ["Copy rebuilt", ({ subject }) => ["had the copy of the data rebuilt at ", { name: subject }]],
+    "replica.old_forgotten": ["Old copy given up", ({ subject }) => ["gave up an old copy of the data at ", { name: subject }]],
     "job.run": ["Job run", ({ subject }) => ["ran the job ", { name: subject }]],
     "job.changed": ["Job changed", ({ subject, data }) => [data.paused === true ? "paused the job " : data.paused === false ? "resumed the job " : "changed the job ", { name: subject }]],
   },

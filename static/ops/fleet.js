@@ -36,10 +36,11 @@ const isWell = (state) => state === "fresh" || state === "idle";
 
 /**
  * The verdict: `{key, parts}`. `parts` are texts and `{mark}`s in a row; `key` is another one only when the news is, so that it can
- * be announced once.
+ * be announced once. `refusal` says why the primary is kept away from, if it is (`lineage.js`).
  */
-export function verdictOf(items, primaryAwaySince) {
+export function verdictOf(items, primaryAwaySince, refusal = null) {
   const away = primaryAwaySince !== null;
+  if (refusal) return { key: refusal.title, parts: [{ mark: `${refusal.title}.` }, " People read on everywhere; nothing can be saved until that is mended."] };
   if (away) {
     return {
       key: "away",

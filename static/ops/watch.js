@@ -2,7 +2,7 @@ import { useEffect, useRef, useState } from "../vendor/preact.js";
 import { loadSession } from "../features/accounts/session.js";
 
 /**
- * Load something now and again every `everyMs` while the page is looked at. Gives `{data, error, at, refresh}`: the last
+ * Load something now and again every `everyMs` while the page is looked at; that may be a function of the data. Gives `{data, error, at, refresh}`: the last
  * good answer and when it came stay beside an error, and `data` is null until the first. Another `key` begins anew.
  */
 export function useWatched(key, load, everyMs) {
@@ -15,7 +15,7 @@ export function useWatched(key, load, everyMs) {
   }, [key, everyMs]);
 
   const { data, error, at } = state.key === key ? state : nothing(key);
-  return { data, error, at, refresh: () => round.current?.now() };
+  return { data, error, at, refresh: async () => round.current?.now() };
 }
 
 const nothing = (key) => ({ key, data: null, error: null, at: null });
@@ -24,6 +24,7 @@ function watch(key, load, everyMs, setState) {
   let asking = null;
   let timer = 0;
   let stopped = false;
+  const pauseMs = (data) => (typeof everyMs === "function" ? everyMs(data) : everyMs);
 
   async function now() {
     clearTimeout(timer);
@@ -38,7 +39,7 @@ function watch(key, load, everyMs, setState) {
     }
     if (stopped || own !== asking) return;
     setState((before) => ({ ...(before.key === key ? before : nothing(key)), ...patch }));
-    if (!document.hidden) timer = setTimeout(now, everyMs);
+    if (!document.hidden) timer = setTimeout(now, pauseMs(patch.data ?? null));
   }
 
   const onVisibility = () => (document.hidden ? clearTimeout(timer) : now());

@@ -18,7 +18,7 @@ export function Button({ kind = "", small = false, wide = false, busy = false, d
       class=${classes}
       type=${type}
       onClick=${press}
-      title=${disabledBecause ?? rest.title}
+      title=${disabledBecause || rest.title}
       aria-disabled=${isOff ? "true" : undefined}
       data-busy=${busy ? "" : undefined}
     >${icon && !busy && html`<${Icon} name=${icon} small=${small} />`}${busy || children}</button>`;

@@ -13,14 +13,18 @@ from pathlib import Path
 
 from tests.bench import (
     cost,
+    digest,
     doorbell,
     heartbeat,
     idle_cost,
     lag_interval,
     live_far,
+    moving,
     post_far,
+    promote,
     read_far,
     read_page,
+    rebuild,
     sign_in_timing,
     start,
     two_writers,
@@ -46,6 +50,10 @@ BENCHMARKS: dict[str, Benchmark] = {
     "idle-cost": idle_cost.run,
     "sign-in-timing": sign_in_timing.run,
     "start": start.run,
+    "moving": moving.run,
+    "promote": promote.run,
+    "digest": digest.run,
+    "rebuild": rebuild.run,
     "workers": workers.run,
     "workers-writing": workers_writing.run,
 }
@@ -53,9 +61,9 @@ BENCHMARKS: dict[str, Benchmark] = {
 NEED_NO_PRIMARY = {"read", "workers", "workers-writing"}
 
 
-async def main(names: list[str]) -> None:
+async def main(names: list[str], *, full: bool) -> None:
     """Run each benchmark in a folder of its own, then print the summary."""
-    report = Report()
+    report = Report(full=full)
     began_s = time.monotonic()
     print(
         f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}; "
@@ -77,7 +85,9 @@ async def main(names: list[str]) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Print figures, as ratios.")
     parser.add_argument("names", nargs="*", metavar="name", help=f"one or more of {', '.join(BENCHMARKS)}")
-    chosen: list[str] = parser.parse_args().names or list(BENCHMARKS)
+    parser.add_argument("--full", action="store_true", help="the largest sizes too, as when all are run")
+    arguments = parser.parse_args()
+    chosen: list[str] = arguments.names or list(BENCHMARKS)
     if unknown := [name for name in chosen if name not in BENCHMARKS]:
         parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
-    asyncio.run(main(chosen))
+    asyncio.run(main(chosen, full=arguments.full or not arguments.names))

@@ -39,7 +39,9 @@ class Watched:
 class Report:
     """Collects and prints. One per run."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, full: bool = True) -> None:
+        """With `full`, benchmarks take their largest sizes too."""
+        self.full = full
         self._benchmark = ""
         self._figures: list[Figure] = []
         self._watched: list[Watched] = []

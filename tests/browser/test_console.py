@@ -303,7 +303,7 @@ async def test_tuning_shows_what_it_means_and_takes_effect_everywhere(own_office
     await expect(reset).to_be_focused()
 
 
-async def test_one_instance_is_looked_at_synced_and_tuned_from_another(own_office: Office) -> None:
+async def test_one_instance_is_looked_at_synced_verified_and_tuned_from_another(own_office: Office) -> None:
     page = await own_office.console()
     await (
         page.get_by_role("region", name="Fleet, by region").get_by_role("link", name="b", exact=True).click()
@@ -312,6 +312,12 @@ async def test_one_instance_is_looked_at_synced_and_tuned_from_another(own_offic
     one = page.get_by_role("region", name="b", exact=True)
     await one.get_by_role("button", name="Sync now").click()
     await expect(one.locator("[data-outcome]")).to_contain_text(re.compile(r"^Done in \d+ ms"))
+
+    copy = page.get_by_role("region", name="Copy of the data")
+    await copy.get_by_role("button", name="Verify now").click()
+    await expect(copy).to_contain_text("Equal to the primary, row by row", timeout=SLOW_MS)
+    operator = await own_office.house.member(OPERATOR)
+    assert answered(await operator.get("/api/ops/replication"), 200)["verification"]["state"] == "never"
 
     tuning = page.get_by_role("region", name="Tuning", exact=True)
     await tuning.get_by_role("slider", name="Jitter").press("End")
@@ -532,6 +538,9 @@ async def test_a_place_of_one_file_says_that_there_is_nothing_to_replicate(
     await expect(page.get_by_role("region", name="Jobs")).to_contain_text("Forget old rows")
     await expect(page.get_by_text("Nothing is wrong.")).to_be_visible()
     assert not await page.get_by_role("slider").count()
+    assert not await page.get_by_role("region", name="Copy of the data").count()
+    await expect(page.get_by_text("there is no copy to compare with a primary")).to_be_visible()
+    await expect(page.get_by_text("groupspaces db push")).to_be_visible()
     assert await findings(page) == []
 
 

@@ -13,6 +13,7 @@ import pyotp
 import pytest
 from playwright.async_api import BrowserContext, Page, Request, Route, expect
 
+from groupspaces.ops.torture.ports import free_port
 from tests.browser.house import NO_ANSWER, SIGNED_OUT, House, OpenProfile
 from tests.browser.test_looks import NARROW, findings
 from tests.conftest import StartServer
@@ -21,7 +22,6 @@ from tests.support.client import PASSWORD, Participant
 from tests.support.client import expect as answered
 from tests.support.mailbox import Mailbox, link_in
 from tests.support.oidc import OpenIdProvider
-from tests.support.process import free_port
 from tests.support.server import Server
 from tests.support.wait import wait_until
 

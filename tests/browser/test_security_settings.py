@@ -13,6 +13,7 @@ import pyotp
 import pytest
 from playwright.async_api import Page, expect
 
+from groupspaces.ops.torture.ports import free_port
 from tests.browser.house import SIGNED_OUT, House, OpenProfile
 from tests.browser.test_door import (
     AT_THE_PROVIDER,
@@ -29,7 +30,6 @@ from tests.support.client import PASSWORD, Participant
 from tests.support.client import expect as answered
 from tests.support.mailbox import Mailbox, link_in
 from tests.support.oidc import OpenIdProvider
-from tests.support.process import free_port
 from tests.support.server import Server
 from tests.support.wait import wait_until
 

@@ -51,6 +51,8 @@ BODIES: dict[str, Any] = {
     "POST /api/ops/users/{user_id}/tokens": {"name": "Robot", "scopes": ["read"]},
     "PATCH /api/ops/replication": {"jitter": 0.2},
     "POST /api/ops/replication/preview": {"jitter": 0.3},
+    "POST /api/ops/replication/forget-old": {},
+    "POST /api/ops/replication/verify": {},
 }
 
 

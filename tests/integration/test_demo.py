@@ -8,7 +8,8 @@ import sys
 import urllib.request
 from pathlib import Path
 
-from tests.support.process import Process, clean_environment, free_port, http_status
+from groupspaces.ops.torture.ports import free_port
+from tests.support.process import Process, clean_environment, http_status
 from tests.support.wait import block_until
 
 

@@ -14,8 +14,8 @@ import pytest
 from groupspaces import settings
 from groupspaces.errors import SettingsError
 from groupspaces.mail import Letter, Mailer, message_of
+from groupspaces.ops.torture.ports import free_port
 from tests.support.mailbox import PASSWORD, USER, Mailbox, start_mailbox, text_of
-from tests.support.process import free_port
 from tests.support.wait import wait_until
 
 __all__ = ["start_mailbox"]  # a fixture

@@ -12,9 +12,9 @@ from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit, urlunsplit
 import pytest
 import pytest_asyncio
 
+from groupspaces.ops.torture.ports import free_port
 from tests.support.client import PASSWORD, Participant, expect, refused
 from tests.support.oidc import OpenIdProvider, sign_in_there
-from tests.support.process import free_port
 from tests.support.server import Server
 
 START = "/auth/oidc/start"

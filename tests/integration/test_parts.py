@@ -12,9 +12,10 @@ import psutil
 import pytest
 from playwright.async_api import Browser
 
+from groupspaces.ops.torture.ports import free_port
 from tests.support.browser import Person
 from tests.support.latency_proxy import LatencyProxy
-from tests.support.process import free_port, http_status
+from tests.support.process import http_status
 from tests.support.sqld import Sqld, TokenKey
 from tests.support.wait import NeverHappened, block_until, wait_until
 

@@ -179,7 +179,7 @@ async def test_a_primary_with_another_history_is_written_nothing(primary: Remote
     written = await primary.write(new_note("ours"))
     [(token,)] = await primary.read("SELECT token FROM change WHERE seq = ?", [written.seq])
     told: list[str] = []
-    head = (written.seq, str(token))
+    head = (written.seq, str(token), 1)
     options: dict[str, Any] = {
         "lineage": lambda: head,
         "on_lineage_mismatch": lambda: told.append("mismatch"),
@@ -195,13 +195,27 @@ async def test_a_primary_with_another_history_is_written_nothing(primary: Remote
         with pytest.raises(LineageMismatch):
             await replica_side.read_asserting_lineage("SELECT count(*) FROM note")
 
+        # Back, promoted, and half moved.
+        await primary.sequence(f"UPDATE change SET token = '{token}' WHERE seq = {written.seq}")
+        await replica_side.read_asserting_lineage("SELECT count(*) FROM note")
+        await primary.sequence(
+            "INSERT INTO lineage (epoch, ended_seq, first_seq, at_ms) VALUES (2, 1, 100, 0)"
+        )
+        with pytest.raises(LineageMismatch):
+            await replica_side.write(new_note("another epoch"))
+        await primary.sequence(
+            "DELETE FROM lineage WHERE epoch = 2; INSERT INTO deployment VALUES ('moving', 'x')"
+        )
+        with pytest.raises(LineageMismatch):
+            await replica_side.write(new_note("half moved"))
+
         # Wiped.
         await primary.sequence("DROP TABLE change")
         with pytest.raises(LineageMismatch):
             await replica_side.write(Batch([Statement("INSERT INTO note (text) VALUES ('wiped')")]))
 
     assert note_texts(sqld) == ["ours", "same history"]
-    assert told == ["mismatch"] * 2
+    assert told == ["mismatch"] * 4
 
 
 def count_requests(primary: RemotePrimary) -> list[int]:

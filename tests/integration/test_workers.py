@@ -226,7 +226,14 @@ async def test_a_rebuilt_replica_is_read_by_all_and_the_old_one_goes(
         def generations() -> list[str]:
             return sorted(path.name for path in (server.data_folder / "replica").iterdir() if path.is_dir())
 
-        await wait_until(lambda: generations() == ["2"], what="only the new generation is left")
+        # What the primary has lost is in the old one alone: it goes when somebody gives it up, and nobody reads it any more.
+        async def is_given_up() -> bool:
+            answer = await alice.post("/api/ops/replication/forget-old", {})
+            return bool(expect(answer, 200)["forgotten"] == 1)
+
+        await wait_until(lambda: generations() == ["1", "2"], what="the old generation is kept")
+        await wait_until(is_given_up, what="the old generation is given up")
+        assert generations() == ["2"]
         async with (
             at_worker(server, elected_pid(server) or 0, alice) as one,
             at_worker(server, other_pid(server), alice) as other,

@@ -169,10 +169,6 @@ class Edge:
         here.id, here.email = self._people[name].id, body["email"]
         return Actor(here, here.at(self.b.url), session["id"])
 
-    def person(self, scene: Scene) -> Participant:
-        """Return the scene's actor with the session they have had from the start."""
-        return next(person for person in self._people.values() if person.id == scene.actor.here.id)
-
     async def scene(self, operation: Operation, actor: Actor | None = None) -> Scene:
         """Make everything that this call needs, at `a`; the actor has a session of their own unless one is given."""
         name = acting(operation)
@@ -227,6 +223,17 @@ class Edge:
             made["name"] = "picture"
         return made
 
+    async def _is_whole(self, operator: Participant) -> None:
+        """Wait until an instance that was told to fetch a new copy has it: nothing can be verified before."""
+
+        async def serves_one() -> bool:
+            if (await operator.get("/api/health")).json()["status"] != "healthy":
+                return True  # without a primary nothing is fetched, and the call is refused for that
+            answer = await operator.get("/api/ops/replication")
+            return answer.status_code != 200 or answer.json()["rebuilding"] is None
+
+        await wait_until(serves_one, 30.0, f"{operator.url} has its new copy")
+
     def _insert(self, sql: str, user_id: int) -> int:
         made_id = int(str(self.primary.execute(sql, [user_id])[0][0]))
         self.primary.execute(_TOLD_SQL, ["user.decreed", user_id])
@@ -238,6 +245,8 @@ class Edge:
         """Call an operation as the scene's actor, at `b` unless it is said who else, or where."""
         person = person or scene.actor.there
         path = scene.path(operation) + query
+        if operation.path == "/api/ops/replication/verify":
+            await self._is_whole(person)
         if operation.takes:
             files = {"file": ("picture.png", PICTURE, "image/png")}
             return await person.http.request(operation.method, path, files=files)

@@ -16,7 +16,7 @@ import trustme
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
-from tests.support.process import free_port
+from groupspaces.ops.torture.ports import free_port
 from tests.support.wait import wait_until
 
 USER, PASSWORD = "groupspaces", "a password for mail"

@@ -7,20 +7,18 @@ a test whose loop must go on meanwhile calls them through `asyncio.to_thread`.
 from __future__ import annotations
 
 import contextlib
-import functools
-import itertools
 import os
 import signal
-import socket
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
 import psutil
 
+from groupspaces.ops.torture.ports import free_port
 from tests.support.wait import NeverHappened, block_until
 
 # Set by the person who runs the tests for their own instance; none of it may reach a program under test.
@@ -45,45 +43,6 @@ _FOREIGN_NAMES = {
     # An instance that must compile its own code first takes twice as long to start, and hundreds are started.
     "PYTHONDONTWRITEBYTECODE",
 }
-
-
-# Above 10080, which Chromium refuses to open, and below what Linux and macOS give to outgoing connections (from 32768 and 49152):
-# none of those takes a port between finding and using it, or while its program is being restarted.
-_PORTS = range(11_000, 32_000)
-_PORTS_PER_PROCESS = 500
-
-
-def free_port() -> int:
-    """Find a TCP port on 127.0.0.1 that nobody listens on now, and that no other process running tests will find."""
-    return next(port for port in _own_ports() if _bound(port, keep=False))
-
-
-@functools.cache
-def _own_ports() -> Iterator[int]:
-    """Claim ports for this process: whoever has the first of a block bound has the block, until its process ends."""
-    blocks = [range(first, first + _PORTS_PER_PROCESS) for first in _PORTS[::_PORTS_PER_PROCESS]]
-    for block in blocks:
-        if _bound(block[0], keep=True):
-            return itertools.cycle(block[1:])
-    raise RuntimeError(f"all ports from {_PORTS[0]} to {_PORTS[-1]} are in use by other tests")
-
-
-_kept: list[socket.socket] = []
-
-
-def _bound(port: int, *, keep: bool) -> bool:
-    """Tell whether a port could be bound; `keep` holds it for as long as this process lives."""
-    probe = socket.socket()
-    try:
-        probe.bind(("127.0.0.1", port))
-    except OSError:
-        probe.close()
-        return False
-    if keep:
-        _kept.append(probe)
-    else:
-        probe.close()
-    return True
 
 
 def clean_environment() -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,27 @@ from tests.support.wait import wait_until
 TIMEOUT_S = 1.0
 
 
+async def _nobody_to_ask(_: float) -> None: ...
+
+
 class Instance:
     """One replica with a reader, as `database` uses it."""
 
-    def __init__(self, folder: Path, sqld: Sqld, *, token: str | None = None, url: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        sqld: Sqld,
+        *,
+        token: str | None = None,
+        url: str | None = None,
+        in_use: Callable[[], set[int]] = set,
+        later_ms: Callable[[], int] = int,
+        monotonic_s: Callable[[], float] = time.monotonic,
+        make_sure: Callable[[float], Awaitable[None]] = _nobody_to_ask,
+    ) -> None:
+        """`later_ms` is by how much its wall clock is ahead."""
         self.results: list[SyncResult] = []
+        self.doubts: list[str] = []
         self.generations: list[Path] = []
         self.refuse = ""
         self.reader: apsw.Connection | None = None
@@ -35,13 +51,21 @@ class Instance:
             check=self.check,
             on_generation=self.use,
             on_synced=self.results.append,
-            now_ms=lambda: time.time_ns() // 1_000_000,
+            on_doubt=self.doubts.append,
+            in_use=in_use,
+            make_sure=make_sure,
+            now_ms=lambda: time.time_ns() // 1_000_000 + later_ms(),
+            monotonic_s=monotonic_s,
         )
 
     async def check(self, path: Path) -> None:
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
         try:
-            [(verdict,)] = connection.execute("PRAGMA quick_check").fetchall()
+            [(verdict,)] = connection.execute("PRAGMA quick_check(1)").fetchall()
+            if not connection.execute("SELECT 1 FROM sqlite_schema").fetchall():
+                verdict = "there is nothing in it"
+        except apsw.Error as error:
+            verdict = str(error)
         finally:
             connection.close()
         if verdict != "ok" or self.refuse:
@@ -74,7 +98,7 @@ class Instance:
         return await wait_until(attempt, timeout_s, "a sync that works")
 
     def child(self) -> psutil.Process:
-        [child] = [one for one in psutil.Process().children() if one.pid == self.replica._child.pid]  # type: ignore[union-attr]
+        [child] = [one for one in psutil.Process().children() if one.pid == self.replica._file.child.pid]  # type: ignore[union-attr]
         return child
 
 

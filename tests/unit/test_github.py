@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from groupspaces.features.accounts.providers import GitHub, ProviderFailed, Stranger
-from tests.support.process import free_port
+from groupspaces.ops.torture.ports import free_port
 from tests.support.wait import wait_until
 
 CALLBACK = "https://spaces.example.org/auth/github/callback"

@@ -34,9 +34,13 @@ LAYER_OF_PART = {
     "cli": 7,
     "cli_audit": 7,
     "cli_call": 7,
+    "cli_db": 7,
+    "cli_long": 7,
+    "cli_promote": 7,
     "cli_replica": 7,
     "cli_secret": 7,
     "cli_tokens": 7,
+    "cli_torture": 7,
     "cli_users": 7,
     "__main__": 7,
 }
@@ -52,10 +56,10 @@ MODULES_MAY_IMPORT_EACH_OTHER = {0, 7}
 
 # Outside name → where alone it may be imported (as path patterns), and why.
 KEEPERS: dict[str, tuple[tuple[str, ...], str]] = {
-    "apsw": (("groupspaces/db/*",), "only db/ knows SQL transport"),
+    "apsw": (("groupspaces/db/*", "groupspaces/ops/torture/sameness.py"), "only db/ knows SQL transport"),
     "httpx2": (
-        ("groupspaces/db/*", "groupspaces/features/accounts/providers.py"),
-        "only db/ knows SQL transport, and only providers are asked over HTTP besides",
+        ("groupspaces/db/*", "groupspaces/features/accounts/providers.py", "groupspaces/ops/torture/*"),
+        "only db/ knows SQL transport; besides, only providers are asked over HTTP, and instances by the people of the torture test",
     ),
     "libsql_experimental": (
         ("groupspaces/db/replica_process.py",),

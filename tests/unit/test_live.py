@@ -387,7 +387,7 @@ async def test_a_position_the_feed_no_longer_holds_cannot_be_replayed(site: Site
 async def test_a_position_of_another_history_cannot_be_replayed(site: Site) -> None:
     await site.sign_in("ada")
     head = site.db.status().seq
-    lineage = f"INSERT INTO lineage VALUES (2, ?, ?, {NOW_MS})"
+    lineage = f"INSERT INTO lineage (epoch, ended_seq, first_seq, at_ms) VALUES (2, ?, ?, {NOW_MS})"
     await site.db.write(Batch([Statement(lineage, (head - 2, head))]))
     user_id = await site.user_id("ada")
     assert await site.hub.replay(user_id, head - 1, head) is None

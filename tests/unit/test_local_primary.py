@@ -38,7 +38,7 @@ def guarded(name: str, *, allowed: bool) -> Batch:
 
 
 async def names(primary: LocalPrimary) -> set[str]:
-    return {str(row[0]) for row in await primary.read("SELECT name FROM deployment")}
+    return {str(row[0]) for row in await primary.read("SELECT name FROM deployment WHERE name <> 'origin'")}
 
 
 async def changes(primary: LocalPrimary) -> int:

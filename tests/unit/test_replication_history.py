@@ -169,3 +169,16 @@ async def test_a_full_week_is_read_by_its_index(scene: Scene) -> None:
     ):
         plan = " ".join(str(row[3]) for row in await scene.store.rows(f"EXPLAIN QUERY PLAN {sql}"))
         assert "SCAN" not in plan
+
+
+async def test_a_clock_that_is_a_week_ahead_for_a_minute_costs_no_history(scene: Scene) -> None:
+    for _ in range(40):
+        scene.history._on_round(QUESTION)
+        await scene.pass_s(STEP_S)
+    week_ms = (KEPT_S + 3_600) * 1_000
+    scene.clock.set_wall_ms(scene.clock.now_ms() + week_ms)
+    for _ in range(6):
+        await scene.pass_s(STEP_S)
+    scene.clock.set_wall_ms(scene.clock.now_ms() - week_ms)
+    _, points = await scene.history.samples(3600)
+    assert sum(point.rounds for point in points) >= 15

@@ -211,6 +211,25 @@ async def test_a_wall_clock_that_is_set_back_delays_nothing(
     await wait_until(lambda: view(scheduler).next_run_at != planned)
 
 
+async def test_a_clock_that_is_wrong_between_two_looks_delays_nothing_either(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scheduler.scheduler._CLOCK_LOOK_S", 3_600.0)
+    house.clock = clock = WatchedClock()
+    work = Work()
+    scheduler = await house.start(job(work, Every(HOUR_S), first_delay_s=HOUR_S))
+    clock.set_wall_ms(clock.wall_ms + 600_000)
+    scheduler.run_soon("work")
+    await wait_until(lambda: work.ended == 1)
+    planned = view(scheduler).next_run_at
+    clock.set_wall_ms(clock.wall_ms - 600_000)
+    scheduler._mind_clock()
+    assert view(scheduler).next_run_at != planned, "it was planned by a clock that was ahead"
+    planned = view(scheduler).next_run_at
+    scheduler._mind_clock()
+    assert view(scheduler).next_run_at == planned
+
+
 async def test_it_may_stop_and_start_again_in_one_process(house: House) -> None:
     work = Work()
     scheduler = await house.start(job(work))
