@@ -1,0 +1,1 @@
+"""Backups: making, keeping, proving and restoring archives of everything a deployment holds."""
