@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from groupspaces.assets import static_dir
 from groupspaces.clock import SystemClock
+from groupspaces.db.changes import Change
 from groupspaces.db.database import Database
 from groupspaces.db.doorbell import Doorbell
 from groupspaces.db.folder import DataFolder, FolderError
@@ -69,6 +71,7 @@ from groupspaces.mail import Mailer
 from groupspaces.ops import api as ops
 from groupspaces.ops import (
     audit_api,
+    backups_api,
     command_line_api,
     doorbell_api,
     fleet_api,
@@ -82,6 +85,10 @@ from groupspaces.ops import (
 )
 from groupspaces.ops.audit_own import AuditExport
 from groupspaces.ops.audit_seals import AuditSeals
+from groupspaces.ops.backups.assurance import Assurance
+from groupspaces.ops.backups.keeping import Backups
+from groupspaces.ops.backups.proving import Proofs
+from groupspaces.ops.backups.works import Works
 from groupspaces.ops.conditions import Conditions
 from groupspaces.ops.health import Lifecycle
 from groupspaces.ops.instances import Fleet
@@ -110,6 +117,7 @@ from groupspaces.web.proxies import TrustedProxies
 from groupspaces.web.sharing import Sharing
 from groupspaces.web.static import ClientRoute
 from groupspaces.web.traffic import Traffic
+from scheduler.backup_jobs import PROOF
 from scheduler.jobs import job_table
 from scheduler.scheduler import Scheduler
 
@@ -129,6 +137,7 @@ FEATURES = (
     fleet_api,
     audit_api,
     jobs_api,
+    backups_api,
     replication_api,
     verification_api,
     secrets_api,
@@ -235,6 +244,10 @@ class Application:
             leader_silent_s=crew.leader_silent_s,
             wal_limit_bytes=settings.data.wal_limit_mb * 1_000_000,
         )
+        self._works = Works(clock)
+        backups = Backups(db, settings, identity.id, clock, self._works)
+        proofs = Proofs(db, settings, identity.id, clock, backups)
+        self._assurance = Assurance(db, conditions, clock, max_age_h=settings.backup.proof_max_age_h)
         self._last_seen = LastSeen(db, clock, settings.auth)
         self._scheduler = Scheduler(
             job_table(
@@ -247,6 +260,9 @@ class Application:
                 on_sync_due=self._history.scheduled,
                 store_last_seen=self._store_last_seen,
                 reseal=functools.partial(reseal_line, db.read, self._fleet.write_as_leader, keys),
+                backups=backups,
+                proofs=proofs,
+                assurance=self._assurance,
             ),
             JobHistory(self._store),
             conditions,
@@ -254,6 +270,8 @@ class Application:
             self._fleet,
         )
         db.subscribe_doubts(self._doubted)
+        self._works.subscribe_ends(lambda: self._scheduler.run_soon(PROOF))
+        db.subscribe(self._backups_changed)
         db.subscribe_verifications(watch.look)
         rules = SignUpRules(settings.auth.sign_up, codes, functools.partial(invites.find_admission, db))
         self._metrics = Metrics(db, self._hub, traffic, crew)
@@ -304,6 +322,9 @@ class Application:
                 KeyRing: keys,
                 Conditions: conditions,
                 Fleet: self._fleet,
+                Backups: backups,
+                Proofs: proofs,
+                Assurance: self._assurance,
                 Forwarding: Forwarding(
                     identity.id, signer, self._peer_client, db, credentials, self._fleet.find
                 ),
@@ -400,6 +421,7 @@ class Application:
 
     async def _stop_duties(self) -> None:
         await self._db.end_verification()
+        await self._works.close()
         await self._scheduler.stop()
         await self._history.close()
         await self._store.close()
@@ -479,6 +501,10 @@ class Application:
         elif self._db.mode == "replica":
             self._scheduler.run_soon("replica_sync")
             self._scheduler.run_soon("heartbeat")
+
+    def _backups_changed(self, changes: Sequence[Change]) -> None:
+        if self._assurance.on_changes(changes):
+            self._scheduler.run_soon("backup_watch")
 
     def _doubted(self, reason: str) -> None:
         """Compare the replica with the primary soon: something happened after which it may differ."""

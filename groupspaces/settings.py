@@ -32,7 +32,6 @@ REPLICA_NEEDS = (
 # Keys or whole sections that this version accepts and does not use.
 NOT_YET = {
     "files": "stores no files yet",
-    "backup": "makes no scheduled backups yet",
     "alerts": "sends no alerts yet",
     "sentry": "does not report to Sentry yet",
 }
@@ -153,8 +152,12 @@ class Files(Section, frozen=True):
 
 
 class Backup(Section, frozen=True):
-    interval_h: Annotated[int, Meta(ge=0, le=8760)] = 24
-    keep: Annotated[int, Meta(ge=1, le=1000)] = 7
+    daily: Annotated[int, Meta(ge=0, le=1000)] = 7
+    weekly: Annotated[int, Meta(ge=0, le=1000)] = 4
+    monthly: Annotated[int, Meta(ge=0, le=1000)] = 6
+    passphrase: Secret = ""
+    before_migration: bool = True
+    proof_max_age_h: Annotated[int, Meta(ge=1, le=8760)] = 30
 
 
 class Log(Section, frozen=True):

@@ -46,6 +46,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "files.s3_region": ("AWS_REGION",),
     "files.s3_access_key": ("AWS_ACCESS_KEY_ID",),
     "files.s3_secret_key": ("AWS_SECRET_ACCESS_KEY",),
+    "backup.passphrase": ("BACKUP_PASSPHRASE",),
     "analytics.google_id": ("NEXT_PUBLIC_GOOGLE_ANALYTICS_ID",),
     "sentry.dsn": ("SENTRY_DSN", "NEXT_PUBLIC_SENTRY_DSN"),
 }
@@ -55,7 +56,7 @@ REPLACED: dict[str, str] = {
     "NEXT_TELEMETRY_DISABLED": "not needed: nothing is ever reported to anybody",
     "HOSTNAME": "not used, because every shell and container sets it; HOST names the address to listen on",
     "BACKUP_DIR": "not used: backups lie in the folder `backups` of data.dir",
-    "RETENTION_DAYS": "not used: backup.keep says how many backups are kept",
+    "RETENTION_DAYS": "not used: backup.daily, weekly and monthly say how many backups are kept",
     "DB_NAME": "not used: primary.url (TURSO_CONNECTION_URL) names the database",
     "APP_DIR": "not used: data.dir names the only folder that is written to",
     "LOG_FILE": "not used: the log goes to standard output",

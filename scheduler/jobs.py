@@ -11,10 +11,14 @@ from groupspaces.db.retention import trim
 from groupspaces.db.verification import GIVEN_UP
 from groupspaces.errors import Conflict, Unavailable
 from groupspaces.ops.audit_seals import AuditSeals
+from groupspaces.ops.backups.assurance import Assurance
+from groupspaces.ops.backups.keeping import Backups
+from groupspaces.ops.backups.proving import Proofs
 from groupspaces.ops.instances import Fleet
 from groupspaces.ops.sync_pace import SyncPace
 from groupspaces.ops.watch import Watch
 from groupspaces.settings import Settings
+from scheduler.backup_jobs import backup_jobs
 from scheduler.scheduler import Job, Skipped
 from scheduler.schedules import Every
 
@@ -38,6 +42,9 @@ def job_table(
     on_sync_due: Callable[[], None],
     store_last_seen: Callable[[], Awaitable[str]],
     reseal: Callable[[], Awaitable[str]],
+    backups: Backups,
+    proofs: Proofs,
+    assurance: Assurance,
 ) -> tuple[Job, ...]:
     """Return the jobs of one instance. `on_sync_due` hears of each time the interval alone asks for a sync."""
 
@@ -168,6 +175,7 @@ def job_table(
             interval_range_s=(600.0, 604_800.0),
         ),
     ]
+    jobs += backup_jobs(backups, proofs, assurance, needs_primary)
     if db.mode == "replica":
         jobs += [
             Job(

@@ -247,6 +247,11 @@ class Database:
         """Tell where this instance stands; costs microseconds."""
         return self._behind.status(self._clock.now_ms())
 
+    @property
+    def file(self) -> Path | None:
+        """The file that is read here; None while there is none. For other processes to read, never for this one to open."""
+        return self._behind.file
+
     def wal_bytes(self) -> int:
         """Tell how long the write-ahead log of what is read here is; costs one look at the folder."""
         file = self._behind.file

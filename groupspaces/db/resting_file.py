@@ -116,6 +116,17 @@ def write(path: Path, *statements: Statement) -> None:
             connection.close()
 
 
+def flaws(path: Path) -> list[str]:
+    """Look at every page and every reference of a file, and return what is wrong, as SQLite says it; nothing for a whole one."""
+    try:
+        with RestingFile(path) as file:
+            found = [str(row[0]) for row in file.rows("PRAGMA integrity_check(5)") if row != ("ok",)]
+            broken = {str(row[0]) for row in file.rows("PRAGMA foreign_key_check")}
+    except (apsw.Error, DatabaseRefused) as error:
+        return [str(error)]
+    return [*found, *(f"rows of {table} refer to rows that are not there" for table in sorted(broken))]
+
+
 def settle(path: Path) -> None:
     """Bring everything into the file itself, so that it can be moved without its log. Raises like `write`."""
     with _told(path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 from starlette.responses import Response
 
+from groupspaces.ops.backups.assurance import Assurance
 from groupspaces.ops.conditions import Conditions, ConditionShown
 from groupspaces.ops.health import Health, Lifecycle, LimitsHealth, examine
 from groupspaces.ops.watch import Watch
@@ -39,7 +40,11 @@ async def health(ctx: Context) -> Response:
     """Answer 200 while reads work ("degraded" when the primary is away), 503 when they do not."""
     ctx.part(Watch).look()
     found = await examine(
-        ctx.services.db, ctx.services.clock, ctx.part(Conditions), await _limits_health(ctx.services.limiter)
+        ctx.services.db,
+        ctx.services.clock,
+        ctx.part(Conditions),
+        await _limits_health(ctx.services.limiter),
+        ctx.part(Assurance).restorable(),
     )
     return _json(found, 503 if found.status == "unhealthy" else 200)
 

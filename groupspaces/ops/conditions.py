@@ -43,6 +43,9 @@ TITLES = {
     "worker_silent": "The process of this instance that keeps its data equal to the primary's and runs its jobs does not answer.",
     "audit_broken": "Somebody has changed the audit record: check it with `groupspaces audit verify`.",
     "peer_silent": "An instance of the fleet has not been heard of.",
+    "backup_old": "No backup has been made for too long.",
+    "proof_old": "No backup has been proved to be good for too long.",
+    "proof_failed": "The newest backup is not good: it could not be restored.",
     "limits_store_away": "The Redis of the rate limits does not answer: each instance counts for itself.",
 }
 _LIMIT = 200

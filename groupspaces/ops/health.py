@@ -17,6 +17,7 @@ from groupspaces.clock import Clock
 from groupspaces.db.database import Database
 from groupspaces.db.lineage import HOLDING_SQL, Holding, State, holding_of
 from groupspaces.errors import Unavailable
+from groupspaces.ops.backups.assurance import Restorable
 from groupspaces.ops.conditions import Conditions
 from groupspaces.times import rfc3339
 
@@ -57,7 +58,7 @@ class ActiveCondition(msgspec.Struct, frozen=True):
 
 
 class Health(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The answer of `GET /api/health`; `replica` is there in replica mode only, `limits` unless they are off, `conditions` if any."""
+    """The answer of `GET /api/health`; `replica` is there in replica mode only, `limits` unless they are off, `restorable` once a backup is proved, `conditions` if any."""
 
     status: Literal["healthy", "degraded", "unhealthy"]
     timestamp: str
@@ -67,6 +68,7 @@ class Health(msgspec.Struct, frozen=True, omit_defaults=True):
     primary: Literal["reachable", "unreachable"]
     replica: ReplicaHealth | None = None
     limits: LimitsHealth | None = None
+    restorable: Restorable | None = None
     conditions: tuple[ActiveCondition, ...] = ()
 
 
@@ -78,7 +80,11 @@ class Lifecycle:
 
 
 async def examine(
-    db: Database, clock: Clock, conditions: Conditions, limits: LimitsHealth | None = None
+    db: Database,
+    clock: Clock,
+    conditions: Conditions,
+    limits: LimitsHealth | None = None,
+    restorable: Restorable | None = None,
 ) -> Health:
     """Read from the database and say how this instance is. Never raises; costs one short read."""
     status = db.status()
@@ -117,6 +123,7 @@ async def examine(
         primary=status.primary,
         replica=replica if db.mode == "replica" else None,
         limits=limits,
+        restorable=restorable,
         conditions=tuple(
             ActiveCondition(condition.name, rfc3339(condition.since_ms)) for condition in active
         ),

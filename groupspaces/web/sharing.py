@@ -23,6 +23,8 @@ from .dispatch import HEADERS, PASSED_ON, REQUEST_ID, ROUTE
 _INTERNAL = "/internal/"
 _LEADERS = ("/api/ops/", _INTERNAL)
 _METRICS = "/metrics"
+# Any worker can send what lies in the data folder; an answer of the leader's is held in memory as a whole.
+_FILE = "/download"
 # What is wrong right now is known to the leader; a probe gets this worker's own word when that takes too long.
 _HEALTH = "/api/health"
 _HEALTH_TIMEOUT_S = 1.0
@@ -59,7 +61,7 @@ class Sharing:
                 return await self._asked(scope, [], b"", _HEALTH_TIMEOUT_S)
             except Unavailable:
                 return None
-        if not (path.startswith(_LEADERS) or path == _METRICS):
+        if path.endswith(_FILE) or not (path.startswith(_LEADERS) or path == _METRICS):
             return None
         # The label of what fails before the leader has named the route; never the path.
         scope[ROUTE] = next((prefix for prefix in _LEADERS if path.startswith(prefix)), _METRICS)

@@ -42,6 +42,8 @@ LAYER_OF_PART = {
     "cli_tokens": 7,
     "cli_torture": 7,
     "cli_users": 7,
+    "errand_process": 7,
+    "tryout": 7,
     "__main__": 7,
 }
 SCHEDULER_LAYER = 6

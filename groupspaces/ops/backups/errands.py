@@ -17,7 +17,9 @@ from groupspaces.ops.backups.progress import Progress
 
 _T = TypeVar("_T")
 
-_MODULE = f"{__package__}.errand_process"
+STORAGE = "STORAGE_UNAVAILABLE"
+
+_MODULE = "groupspaces.errand_process"
 # Without progress; copying and checking a database are one step each, in which the process reads or writes all the time.
 _TIMEOUT_S = 600.0
 
@@ -52,10 +54,8 @@ async def run(
 
 
 def _refused(code: str, detail: str) -> AppError:
-    if code == "STORAGE_UNAVAILABLE":
-        return Unavailable(
-            f"{detail} Free some room on that disk, or mend its permissions.", code=code, retry_after_s=60
-        )
+    if code == STORAGE:
+        return Unavailable(detail, code=code, retry_after_s=60)
     if code == "DATABASE_REFUSED":
         return AppError(detail, code=code)
     return ArchiveRefused(detail, code=code)

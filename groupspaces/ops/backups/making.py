@@ -12,13 +12,13 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
-import apsw
 import msgspec
 
 from groupspaces import __version__
-from groupspaces.db import migrate
+from groupspaces.db import migrate, resting_file
+from groupspaces.db.batch import Statement
 from groupspaces.db.lineage import HOLDING_SQL, holding_of
-from groupspaces.db.resting_file import RestingFile, require_room
+from groupspaces.db.resting_file import Copying, RestingFile
 from groupspaces.ops.backups import archives, sealing, tables
 from groupspaces.ops.backups.manifest import (
     DATABASE,
@@ -34,7 +34,7 @@ from groupspaces.ops.backups.progress import Progress
 from groupspaces.ops.backups.workplace import place_in, publish
 
 # What running instances say of themselves is nothing to go back to; nor is that people were asked to wait.
-_LEAVE_OUT_SQL = "DELETE FROM instance; DELETE FROM lease; DELETE FROM maintenance"
+_LEFT_OUT = ("instance", "lease", "maintenance")
 
 
 class MakeOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,7 +72,8 @@ def file_name(backup_id: str, *, encrypted: bool) -> str:
 def make(order: MakeOrder) -> Iterator[Progress | Made]:
     """Make an archive: yield how far it is, and in the end what was made.
 
-    Raises OSError and apsw.Error where the disk does not take it; then nothing is left behind, as after a kill the next call sees to.
+    Raises OSError and FolderError where the disk does not take it, DatabaseRefused for a damaged database, ArchiveRefused. Nothing is left
+    behind then, as after a kill the next call sees to.
     """
     with place_in(Path(order.folder)) as place:
         yield Progress("copying the database")
@@ -97,18 +98,10 @@ def make(order: MakeOrder) -> Iterator[Progress | Made]:
 
 def _copy(database: Path, place: Path) -> Path:
     copy = place / DATABASE
-    require_room(database, place)
-    with RestingFile(database) as file:
-        file.connection.execute("VACUUM INTO ?", (str(copy),))
-    connection = apsw.Connection(str(copy))
-    try:
-        known = {str(name) for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
-        for statement in _LEAVE_OUT_SQL.split("; "):
-            if statement.rsplit(" ", 1)[1] in known:
-                connection.execute(statement)
-    finally:
-        connection.close()
-    copy.chmod(0o600)
+    Copying(database, copy).run()
+    with RestingFile(copy) as file:
+        known = {str(name) for (name,) in file.rows("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    resting_file.write(copy, *(Statement(f"DELETE FROM {name}") for name in _LEFT_OUT if name in known))
     return copy
 
 

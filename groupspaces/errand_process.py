@@ -15,18 +15,31 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import apsw
 import msgspec
 
+from groupspaces.db.folder import FolderError
 from groupspaces.db.replica_process import die_with, rss_kb
 from groupspaces.errors import AppError, SettingsError
+from groupspaces.ops.backups.adopting import AdoptOrder, adopt
+from groupspaces.ops.backups.errands import STORAGE
 from groupspaces.ops.backups.making import MakeOrder, make
 from groupspaces.ops.backups.progress import Progress
+from groupspaces.ops.backups.proof import ProveOrder, prove
 
 Errand = Callable[[Any], Iterator[Any]]
 
+
+def _proved(order: ProveOrder) -> Iterator[Any]:
+    # Imported for a proof alone: it is the whole application.
+    from groupspaces.tryout import visit
+
+    return prove(order, visit)
+
+
 ERRANDS: dict[str, tuple[type[msgspec.Struct], Errand]] = {
     "make": (MakeOrder, make),
+    "adopt": (AdoptOrder, adopt),
+    "prove": (ProveOrder, _proved),
 }
 
 _NICENESS = 10
@@ -53,7 +66,7 @@ def main() -> None:
                 expected, errand = ERRANDS[order["errand"]]
                 running = _Running(errand(msgspec.convert(order["facts"], expected)))
             answer = running.go_on()
-        except (AppError, SettingsError, OSError, apsw.Error) as error:
+        except (AppError, SettingsError, OSError) as error:
             answer = {"refused": _refusal(error)}
         _say(answers, {"ok": True, **answer})
 
@@ -80,13 +93,9 @@ def _refusal(error: Exception) -> dict[str, str]:
     if isinstance(error, AppError):
         return {"code": error.code, "detail": error.detail}
     if isinstance(error, OSError):
-        return {
-            "code": "STORAGE_UNAVAILABLE",
-            "detail": f"{error.filename or 'The disk'}: {error.strerror or error}.",
-        }
-    if isinstance(error, apsw.FullError | apsw.IOError | apsw.CantOpenError):
-        return {"code": "STORAGE_UNAVAILABLE", "detail": f"The disk did not take it: {error}."}
-    return {"code": "DATABASE_REFUSED", "detail": str(error)}
+        where = error.filename or "The disk"
+        return {"code": STORAGE, "detail": f"{where} cannot be read or written: {error.strerror or error}."}
+    return {"code": STORAGE if isinstance(error, FolderError) else "DATABASE_REFUSED", "detail": str(error)}
 
 
 def _say(answers: Any, answer: dict[str, Any]) -> None:

@@ -1,0 +1,268 @@
+"""The calls of `/api/ops/backups`: what there is, making, proving, taking away and removing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+from starlette.responses import Response
+
+from groupspaces.db.batch import Batch, Written
+from groupspaces.errors import Unavailable
+from groupspaces.ops.audit import audited, log_unaudited, operator_stands
+from groupspaces.ops.backups import records
+from groupspaces.ops.backups.assurance import Assurance, Restorable
+from groupspaces.ops.backups.keeping import BY_HAND, Backups
+from groupspaces.ops.backups.proving import Proofs
+from groupspaces.ops.backups.records import AFTER_ALL, Record
+from groupspaces.ops.backups.works import Kind, Work
+from groupspaces.times import rfc3339
+from groupspaces.web.context import Context
+from groupspaces.web.downloads import Download
+from groupspaces.web.operations import OPERATOR, operation
+
+TAG = "operations"
+_MEDIA_TYPE = "application/octet-stream"
+_PIECE_BYTES = 256 * 1024
+
+
+class ProofView(msgspec.Struct, frozen=True):
+    """How the newest proof of a backup went, and at which instance; `rto_ms` is how long restoring took."""
+
+    ok: bool
+    at: str
+    rto_ms: int
+    instance: str
+    error: str
+
+
+class BackupView(msgspec.Struct, frozen=True):
+    """One backup. `seq` is the feed position it holds. `instance` has the archive `file` on its disk; `here` tells whether that is there, at the one that answers.
+
+    `proved_at` is when it was last proved to be good, `offsite_at` when it was copied to object storage.
+    """
+
+    id: str
+    status: Literal["done", "failed"]
+    reason: str
+    instance: str
+    file: str
+    here: bool
+    size_bytes: int
+    encrypted: bool
+    seq: int
+    epoch: int
+    schema_version: int
+    created_at: str
+    duration_ms: int
+    detail: str
+    proved_at: str | None
+    proof: ProofView | None
+    offsite_at: str | None
+
+
+class WorkView(msgspec.Struct, frozen=True):
+    """What runs at this instance, or ran last: how far it is (`total_bytes` is 0 where nobody can tell), and why it failed."""
+
+    kind: Kind
+    backup_id: str
+    state: Literal["running", "done", "failed"]
+    started_at: str
+    step: str
+    done_bytes: int
+    total_bytes: int
+    error: str
+
+
+class BackupList(msgspec.Struct):
+    """A page of the newest backups first, what this instance does about them, and by which the deployment could be restored."""
+
+    items: list[BackupView]
+    next: str | None
+    works: list[WorkView]
+    restorable: Restorable | None
+
+
+class BackupsQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    limit: Annotated[int, Meta(ge=1, le=200)] = 50
+    cursor: Annotated[str, Meta(max_length=64)] | None = None
+
+
+class RemoveQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """`even_if_last` removes also the newest backup that is proved."""
+
+    even_if_last: bool = False
+
+
+@operation(
+    "GET",
+    "/api/ops/backups",
+    access=OPERATOR,
+    summary="List the backups, the newest first, and what is being done about them",
+    tag=TAG,
+    query=BackupsQuery,
+    returns=BackupList,
+)
+async def get_backups(ctx: Context, query: BackupsQuery) -> BackupList:
+    found = await records.page(ctx.read, before_id=query.cursor or AFTER_ALL, limit=query.limit + 1)
+    items = [_shown(ctx, record) for record in found[: query.limit]]
+    works = [_work(work) for work in ctx.part(Backups).works.newest.values()]
+    following = items[-1].id if len(found) > query.limit else None
+    return BackupList(items, following, works, ctx.part(Assurance).restorable())
+
+
+@operation(
+    "POST",
+    "/api/ops/backups",
+    access=OPERATOR,
+    summary="Make a backup now",
+    tag=TAG,
+    returns=WorkView,
+    status=202,
+)
+async def post_backup(ctx: Context) -> WorkView:
+    """Answer when it has begun; the list tells how far it is, and then has it. Raises Conflict (`BACKUP_BUSY`)."""
+    backups = ctx.part(Backups)
+    backups.works.require_idle()
+    await _audit(ctx, "backup.begun", "")
+    return _work(backups.begin(BY_HAND))
+
+
+@operation(
+    "GET",
+    "/api/ops/backups/{backup_id}",
+    access=OPERATOR,
+    summary="Show one backup",
+    tag=TAG,
+    returns=BackupView,
+)
+async def get_backup(ctx: Context) -> BackupView:
+    return _shown(ctx, await _record(ctx))
+
+
+@operation(
+    "GET",
+    "/api/ops/backups/{backup_id}/download",
+    access=OPERATOR,
+    summary="Take the archive of a backup away",
+    tag=TAG,
+    returns=bytes,
+    media_type=_MEDIA_TYPE,
+)
+async def get_backup_download(ctx: Context) -> Response:
+    """Stream the file. It holds everything that everybody wrote, and is audited."""
+    record = await _record(ctx)
+    path = ctx.part(Backups).archive_of(record)
+    ctx.refuse_other_sites()
+    await _audit(ctx, "backup.downloaded", record.id)
+    return await Download.of(path.name, _MEDIA_TYPE, _pieces(path))
+
+
+@operation(
+    "POST",
+    "/api/ops/backups/{backup_id}/prove",
+    access=OPERATOR,
+    summary="Prove that a backup is good: restore it in a place of its own, and read from it",
+    tag=TAG,
+    returns=WorkView,
+    status=202,
+)
+async def post_backup_prove(ctx: Context) -> WorkView:
+    """Answer when it has begun; the backup tells how it went. Raises Conflict (`BACKUP_BUSY`), NotFound where the archive is elsewhere."""
+    record = await _record(ctx)
+    backups = ctx.part(Backups)
+    backups.archive_of(record)
+    backups.works.require_idle()
+    await _audit(ctx, "backup.proof_begun", record.id)
+    return _work(ctx.part(Proofs).begin(record))
+
+
+@operation(
+    "DELETE",
+    "/api/ops/backups/{backup_id}",
+    access=OPERATOR,
+    summary="Remove a backup and its archive",
+    tag=TAG,
+    query=RemoveQuery,
+)
+async def delete_backup(ctx: Context, query: RemoveQuery) -> None:
+    """Raise Conflict (`LAST_PROVED`) for the newest one that is proved, NotFound (`ARCHIVE_ELSEWHERE`) where another instance has it."""
+    record = await _record(ctx)
+    also = audited("backup.removed", f"backup:{record.id}", {}, ctx)
+
+    async def write(batch: Batch) -> Written:
+        return await ctx.write(replace(batch, requires=(*batch.requires, *operator_stands(ctx))))
+
+    await ctx.part(Backups).remove(record, write, also=also, even_if_last=query.even_if_last)
+
+
+async def _record(ctx: Context) -> Record:
+    """Return the backup that the path names. Raises NotFound, after a second look on a fresher state."""
+    return await records.one(ctx.read, ctx.params["backup_id"])
+
+
+async def _audit(ctx: Context, action: str, backup_id: str) -> None:
+    """Record what an operator does, and let the primary refuse whoever is none any more.
+
+    While it is away, backups are made and taken from what is here all the same: that is when they are needed.
+    """
+    subject = f"backup:{backup_id}" if backup_id else "backup"
+    try:
+        await ctx.write(Batch(audited(action, subject, {}, ctx), requires=operator_stands(ctx)))
+    except Unavailable as error:
+        if error.code != "PRIMARY_UNAVAILABLE" and ctx.services.db.status().primary == "reachable":
+            raise
+        log_unaudited(action, subject, {}, ctx, error)
+
+
+async def _pieces(path: Path) -> AsyncGenerator[bytes]:
+    # Opened at once: one that is removed meanwhile is still sent whole.
+    with await asyncio.to_thread(path.open, "rb") as file:
+        while piece := await asyncio.to_thread(file.read, _PIECE_BYTES):
+            yield piece
+
+
+def _shown(ctx: Context, record: Record) -> BackupView:
+    proof = record.proof
+    return BackupView(
+        id=record.id,
+        status=record.status,
+        reason=record.reason,
+        instance=record.instance_id,
+        file=record.file,
+        here=ctx.part(Backups).has(record),
+        size_bytes=record.size_bytes,
+        encrypted=record.is_encrypted,
+        seq=record.seq,
+        epoch=record.epoch,
+        schema_version=record.schema_version,
+        created_at=rfc3339(record.created_at_ms),
+        duration_ms=record.duration_ms,
+        detail=record.detail,
+        proved_at=None if record.proved_at_ms is None else rfc3339(record.proved_at_ms),
+        proof=None
+        if proof is None
+        else ProofView(proof.ok, rfc3339(proof.at_ms), proof.rto_ms, proof.instance_id, proof.error),
+        offsite_at=None if record.offsite_at_ms is None else rfc3339(record.offsite_at_ms),
+    )
+
+
+def _work(work: Work) -> WorkView:
+    return WorkView(
+        kind=work.kind,
+        backup_id=work.backup_id,
+        state=work.state,
+        started_at=rfc3339(work.started_at_ms),
+        step=work.progress.step,
+        done_bytes=work.progress.done_bytes,
+        total_bytes=work.progress.total_bytes,
+        error=work.error,
+    )
+
+
+OPERATIONS = (get_backups, post_backup, get_backup, get_backup_download, post_backup_prove, delete_backup)
