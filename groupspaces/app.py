@@ -88,6 +88,7 @@ from groupspaces.ops.audit_seals import AuditSeals
 from groupspaces.ops.backups.assurance import Assurance
 from groupspaces.ops.backups.keeping import Backups
 from groupspaces.ops.backups.proving import Proofs
+from groupspaces.ops.backups.restoring import Restoring
 from groupspaces.ops.backups.works import Works
 from groupspaces.ops.conditions import Conditions
 from groupspaces.ops.health import Lifecycle
@@ -247,6 +248,7 @@ class Application:
         self._works = Works(clock)
         backups = Backups(db, settings, identity.id, clock, self._works)
         proofs = Proofs(db, settings, identity.id, clock, backups)
+        restoring = Restoring(db, settings, clock, backups)
         self._assurance = Assurance(db, conditions, clock, max_age_h=settings.backup.proof_max_age_h)
         self._last_seen = LastSeen(db, clock, settings.auth)
         self._scheduler = Scheduler(
@@ -262,6 +264,7 @@ class Application:
                 reseal=functools.partial(reseal_line, db.read, self._fleet.write_as_leader, keys),
                 backups=backups,
                 proofs=proofs,
+                restoring=restoring,
                 assurance=self._assurance,
             ),
             JobHistory(self._store),
@@ -324,6 +327,7 @@ class Application:
                 Fleet: self._fleet,
                 Backups: backups,
                 Proofs: proofs,
+                Restoring: restoring,
                 Assurance: self._assurance,
                 Forwarding: Forwarding(
                     identity.id, signer, self._peer_client, db, credentials, self._fleet.find

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import os
 import sys
 import time
@@ -111,11 +112,11 @@ async def _moved(
     await target.start()
     try:
         return await promote.into_primary(
-            chosen,
+            functools.partial(promote.write_seed, chosen, elsewhere=elsewhere),
+            chosen.holding.seq,
             settings.data_dir / _WORK_FOLDER,
             target,
             to=str(shown("primary.url", url)),
-            elsewhere=elsewhere,
             fingerprints=fingerprints(settings),
             on_progress=display.show,
             on_step=display.step,

@@ -23,6 +23,7 @@ from groupspaces.errors import AppError, SettingsError
 from groupspaces.ops.backups.adopting import AdoptOrder, adopt
 from groupspaces.ops.backups.errands import STORAGE
 from groupspaces.ops.backups.making import MakeOrder, make
+from groupspaces.ops.backups.preparing import PrepareOrder, prepare
 from groupspaces.ops.backups.progress import Progress
 from groupspaces.ops.backups.proof import ProveOrder, prove
 
@@ -39,6 +40,7 @@ def _proved(order: ProveOrder) -> Iterator[Any]:
 ERRANDS: dict[str, tuple[type[msgspec.Struct], Errand]] = {
     "make": (MakeOrder, make),
     "adopt": (AdoptOrder, adopt),
+    "prepare": (PrepareOrder, prepare),
     "prove": (ProveOrder, _proved),
 }
 

@@ -8,6 +8,7 @@ from groupspaces.errors import Conflict
 from groupspaces.ops.backups.assurance import Assurance
 from groupspaces.ops.backups.keeping import BY_SCHEDULE, Backups
 from groupspaces.ops.backups.proving import Proofs
+from groupspaces.ops.backups.restoring import Restoring
 from scheduler.scheduler import Job, Skipped
 from scheduler.schedules import Cron, Every
 
@@ -20,7 +21,11 @@ _WATCH_INTERVAL_S = 60.0
 
 
 def backup_jobs(
-    backups: Backups, proofs: Proofs, assurance: Assurance, needs_primary: Callable[[Work], Work]
+    backups: Backups,
+    proofs: Proofs,
+    restoring: Restoring,
+    assurance: Assurance,
+    needs_primary: Callable[[Work], Work],
 ) -> list[Job]:
     """Return the jobs of one instance. `needs_primary` skips a run that meets a primary that is away."""
 
@@ -44,7 +49,11 @@ def backup_jobs(
         return f"{due.id} is good: restored and read from in {proof.rto_ms} ms"
 
     async def retain() -> str:
-        adopted, removed = await backups.adopt(), await backups.retain()
+        try:
+            adopted = await restoring.finish() + await backups.adopt()
+        except Conflict as error:
+            raise Skipped(error.detail) from error
+        removed = await backups.retain()
         if not adopted and not removed:
             raise Skipped("Nothing had to go.")
         return f"removed {', '.join(removed) or 'none'}; recorded {adopted} that were found"

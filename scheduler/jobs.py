@@ -14,6 +14,7 @@ from groupspaces.ops.audit_seals import AuditSeals
 from groupspaces.ops.backups.assurance import Assurance
 from groupspaces.ops.backups.keeping import Backups
 from groupspaces.ops.backups.proving import Proofs
+from groupspaces.ops.backups.restoring import Restoring
 from groupspaces.ops.instances import Fleet
 from groupspaces.ops.sync_pace import SyncPace
 from groupspaces.ops.watch import Watch
@@ -44,6 +45,7 @@ def job_table(
     reseal: Callable[[], Awaitable[str]],
     backups: Backups,
     proofs: Proofs,
+    restoring: Restoring,
     assurance: Assurance,
 ) -> tuple[Job, ...]:
     """Return the jobs of one instance. `on_sync_due` hears of each time the interval alone asks for a sync."""
@@ -175,7 +177,7 @@ def job_table(
             interval_range_s=(600.0, 604_800.0),
         ),
     ]
-    jobs += backup_jobs(backups, proofs, assurance, needs_primary)
+    jobs += backup_jobs(backups, proofs, restoring, assurance, needs_primary)
     if db.mode == "replica":
         jobs += [
             Job(

@@ -27,6 +27,8 @@ NOBODY = "nobody"
 # Told to listeners, never stored: the local file was replaced by one whose history differs or was skipped, so whatever
 # was derived from the feed (caches, open streams) must be dropped.
 FEED_RESET = "feed.reset"
+# The first change of an epoch: what comes before it in the feed is of another history than what was there when it began.
+EPOCH_BEGAN = "lineage.began"
 
 _COLUMNS = "token, at_ms, actor_id, space_id, audience, kind, subject_id, data"
 # What `change_of` decodes.

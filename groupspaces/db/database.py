@@ -121,6 +121,15 @@ class Database:
         self._behind.wrote(seq, began_s)
         self._tell_of_write(seq)
 
+    async def replace(self, source: Path, before: Path) -> None:
+        """Standalone, put the content of another file, which begins a new epoch, in the place of all there is; `before` gets what was there.
+
+        All or nothing, whatever happens. Whoever follows the feed is told that it was reset. Raises `Conflict` (`NOT_STANDALONE`), `Unavailable`.
+        """
+        if not isinstance(self._behind, Standalone):
+            raise Conflict("This instance is not its own primary.", code="NOT_STANDALONE")
+        await self._behind.replace(source, before)
+
     async def read_primary(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:
         """Read where writes go: one round trip in replica mode. Raises `Unavailable`."""
         return await self._behind.read_primary(sql, params)

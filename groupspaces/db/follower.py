@@ -17,7 +17,7 @@ import apsw
 
 from groupspaces.errors import Unavailable
 
-from .changes import FEED_RESET, FEED_SQL, HEAD_SQL, NOBODY, Change, change_of
+from .changes import EPOCH_BEGAN, FEED_RESET, FEED_SQL, HEAD_SQL, NOBODY, Change, change_of
 from .reader import Reader
 
 Listener = Callable[[Sequence[Change]], None]
@@ -66,6 +66,10 @@ class Follower:
             while changes := self._read_page(up_to):
                 self.seq, self.token = changes[-1].seq, changes[-1].token
                 self.heads.extend((change.seq, change.token) for change in changes[-_HEADS_KEPT:])
+                if any(change.kind == EPOCH_BEGAN for change in changes):
+                    # All of the file is another one's now, as where a backup was put in its place.
+                    self.switched(up_to=up_to, misled=True)
+                    continue
                 self._tell(changes)
         except (apsw.BusyError, Unavailable):
             if self._retry is None or self._retry.when() < asyncio.get_running_loop().time():

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 from groupspaces.times import rfc3339
 
 from .batch import Row, Statement
-from .changes import NOW_MS
+from .changes import EPOCH_BEGAN, NOW_MS
 
 # A new epoch leaves out at least this many ids of each table and positions of the feed: what was lost had used some of them.
 LEAST_JUMP = 1_000_000
@@ -211,7 +211,7 @@ SELECT max((SELECT max(epoch) FROM lineage), {after_epoch}) + 1, coalesce((SELEC
 FROM sqlite_sequence WHERE name = 'change';
 
 INSERT INTO change (token, at_ms, audience, kind, subject_id, data)
-VALUES (lower(hex(randomblob(8))), {NOW_MS}, 'nobody', 'lineage.began', (SELECT max(epoch) FROM lineage), '{{}}');
+VALUES (lower(hex(randomblob(8))), {NOW_MS}, 'nobody', '{EPOCH_BEGAN}', (SELECT max(epoch) FROM lineage), '{{}}');
 """
 
 

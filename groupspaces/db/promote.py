@@ -184,7 +184,7 @@ def into_folder(chosen: Chosen, folder: Path, *, elsewhere: Elsewhere) -> Seed:
             _empty(place)
             path = place / _IN_FOLDER
             path.parent.mkdir(parents=True)
-            seed = _make(chosen, path, elsewhere)
+            seed = write_seed(chosen, path, elsewhere)
             _fsync(path, path.parent, path.parent.parent, place)
             place.rename(folder)
             _fsync(folder.parent)
@@ -200,17 +200,17 @@ def into_folder(chosen: Chosen, folder: Path, *, elsewhere: Elsewhere) -> Seed:
 
 
 async def into_primary(
-    chosen: Chosen,
+    make: Callable[[Path], Seed],
+    seq: int,
     place: Path,
     target: RemotePrimary,
     *,
     to: str,
-    elsewhere: Elsewhere,
     fingerprints: Sequence[str],
     on_progress: Callable[[moving.Progress], None],
     on_step: Callable[[str], None],
 ) -> Seed:
-    """Move everything into an empty primary, by way of a copy in the folder `place`; or go on with what an earlier call began.
+    """Move a seed of position `seq` into an empty primary, by way of a file that `make` writes in the folder `place`; or go on with what an earlier call began.
 
     The parameters and what is raised are those of `moving.push`, besides what `into_folder` raises. The copy stays until all has arrived;
     one that a killed run has left behind then is only cleared away.
@@ -225,11 +225,11 @@ async def into_primary(
         if seed is None:
             on_step("copying")
             try:
-                seed = await asyncio.to_thread(_make_in, place, chosen, elsewhere)
+                seed = await asyncio.to_thread(_make_in, place, make)
             except BaseException:
                 _discard(place)
                 raise
-        elif seed.seq != chosen.holding.seq:
+        elif seed.seq != seq:
             on_step(
                 f"going on with the copy that an earlier run made, of feed position {seed.seq}; for another one make a new, empty "
                 f"primary and remove {place}"
@@ -252,16 +252,22 @@ async def into_primary(
         return seed
 
 
-def _make_in(place: Path, chosen: Chosen, elsewhere: Elsewhere) -> Seed:
+def _make_in(place: Path, make: Callable[[Path], Seed]) -> Seed:
     try:
         _empty(place)
-        return _make(chosen, place / _SEED_NAME, elsewhere)
+        return make(place / _SEED_NAME)
     except OSError as error:
         raise _unwritable(place, error) from error
 
 
-def _make(chosen: Chosen, path: Path, elsewhere: Elsewhere) -> Seed:
+def write_seed(chosen: Chosen, path: Path, elsewhere: Elsewhere) -> Seed:
+    """Write a generation as what a primary begins with. Raises DatabaseRefused and FolderError."""
     _copy(chosen, path)
+    return begin_seed(path, elsewhere)
+
+
+def begin_seed(path: Path, elsewhere: Elsewhere) -> Seed:
+    """Begin a new epoch in a copy that is to go on in the place of what it was made from. Raises FolderError."""
     _begin_epoch(path, elsewhere)
     return _seed(path)
 

@@ -71,6 +71,10 @@ class Standalone:
         """Commit with whatever else waits."""
         return await self._primary.write(batch)
 
+    async def replace(self, source: Path, before: Path) -> None:
+        """Go on with the content of another file; see `LocalPrimary.replace`."""
+        await self._primary.replace(source, before)
+
     async def read_primary(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:
         """Read behind every queued write."""
         return await self._primary.read(sql, params)

@@ -13,18 +13,22 @@ from msgspec import Meta
 from starlette.responses import Response
 
 from groupspaces.db.batch import Batch, Written
-from groupspaces.errors import Unavailable
+from groupspaces.db.changes import NOBODY
+from groupspaces.db.changes import record as record_change
+from groupspaces.errors import FieldError, Invalid, Unavailable
 from groupspaces.ops.audit import audited, log_unaudited, operator_stands
 from groupspaces.ops.backups import records
 from groupspaces.ops.backups.assurance import Assurance, Restorable
 from groupspaces.ops.backups.keeping import BY_HAND, Backups
 from groupspaces.ops.backups.proving import Proofs
 from groupspaces.ops.backups.records import AFTER_ALL, Record
+from groupspaces.ops.backups.restoring import Restoring
 from groupspaces.ops.backups.works import Kind, Work
 from groupspaces.times import rfc3339
 from groupspaces.web.context import Context
 from groupspaces.web.downloads import Download
 from groupspaces.web.operations import OPERATOR, operation
+from groupspaces.web.origin import Origin
 
 TAG = "operations"
 _MEDIA_TYPE = "application/octet-stream"
@@ -86,6 +90,26 @@ class BackupList(msgspec.Struct):
     next: str | None
     works: list[WorkView]
     restorable: Restorable | None
+
+
+class PlanView(msgspec.Struct, frozen=True):
+    """What restoring a backup would do: what came since it was made (`changes` of the feed, and what of them can be counted) would be set aside."""
+
+    backup_id: str
+    created_at: str
+    seq: int
+    seq_now: int
+    changes: int
+    messages: int
+    people: int
+    spaces: int
+    proved: bool
+
+
+class RestoreDraft(msgspec.Struct, forbid_unknown_fields=True):
+    """`confirm` is the id of the backup, typed once more."""
+
+    confirm: Annotated[str, Meta(max_length=64)]
 
 
 class BackupsQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -183,6 +207,63 @@ async def post_backup_prove(ctx: Context) -> WorkView:
 
 
 @operation(
+    "GET",
+    "/api/ops/backups/{backup_id}/plan",
+    access=OPERATOR,
+    summary="Say what restoring a backup would do",
+    tag=TAG,
+    returns=PlanView,
+)
+async def get_backup_plan(ctx: Context) -> PlanView:
+    """Count what was done since, off the loop. Raises Conflict (`NOT_STANDALONE`), NotFound where the archive is elsewhere."""
+    plan = await ctx.part(Restoring).plan(await _record(ctx))
+    return PlanView(
+        backup_id=plan.backup_id,
+        created_at=rfc3339(plan.created_at_ms),
+        seq=plan.seq,
+        seq_now=plan.seq_now,
+        changes=plan.changes,
+        messages=plan.messages,
+        people=plan.people,
+        spaces=plan.spaces,
+        proved=plan.proved,
+    )
+
+
+@operation(
+    "POST",
+    "/api/ops/backups/{backup_id}/restore",
+    access=OPERATOR,
+    summary="Go back to a backup: everything done since is set aside",
+    tag=TAG,
+    body=RestoreDraft,
+    returns=WorkView,
+    status=202,
+)
+async def post_backup_restore(ctx: Context, body: RestoreDraft) -> WorkView:
+    """Answer when it has begun; the list tells how it goes, and then has a backup of what was there before.
+
+    Raises Invalid unless `confirm` is the id, Conflict (`BACKUP_BUSY`, `NOT_STANDALONE`), NotFound where the archive is elsewhere.
+    """
+    record = await _record(ctx)
+    if body.confirm != record.id:
+        message = "must be the id of the backup, so that no other one is restored"
+        raise Invalid(f"confirm {message}.", errors=[FieldError("confirm", message)])
+    restoring = ctx.part(Restoring)
+    restoring.require(record)
+    ctx.part(Backups).works.require_idle()
+    await _audit(ctx, "backup.restore_begun", record.id)
+    # Who asked may not be there any more in what is restored; the entry of the beginning is in what is set aside.
+    nobody = Origin(None, ctx.origin.address, ctx.origin.instance_id)
+    data = {"seq": record.seq, "actor_id": ctx.origin.actor_id}
+    done = [
+        record_change("audit.added", actor_id=None, audience=NOBODY, data={"action": "backup.restored"}),
+        nobody.audit("backup.restored", f"backup:{record.id}", data=data),
+    ]
+    return _work(restoring.begin(record, done))
+
+
+@operation(
     "DELETE",
     "/api/ops/backups/{backup_id}",
     access=OPERATOR,
@@ -265,4 +346,13 @@ def _work(work: Work) -> WorkView:
     )
 
 
-OPERATIONS = (get_backups, post_backup, get_backup, get_backup_download, post_backup_prove, delete_backup)
+OPERATIONS = (
+    get_backups,
+    post_backup,
+    get_backup,
+    get_backup_download,
+    get_backup_plan,
+    post_backup_prove,
+    post_backup_restore,
+    delete_backup,
+)

@@ -59,22 +59,28 @@ class Backups:
 
     def begin(self, reason: str) -> Work:
         """Begin a backup and do not wait for it. Raises Conflict (`BACKUP_BUSY`)."""
-        backup_id = self._new_id()
+        backup_id = self.new_id()
         return self.works.begin("backup", backup_id, reason, functools.partial(self._make, backup_id, reason))
 
     async def make(self, reason: str) -> Record:
         """Make a backup. Raises Conflict (`BACKUP_BUSY`), Unavailable when the disk does not take it, AppError."""
-        backup_id = self._new_id()
+        backup_id = self.new_id()
         return await self.works.run(
             "backup", backup_id, reason, functools.partial(self._make, backup_id, reason)
         )
 
     async def _make(self, backup_id: str, reason: str, told: Told) -> Record:
-        started_s = time.monotonic()
         told(Progress("fetching what is new"))
         detail = await self._fresh()
+        return await self.keep_file(self._file(), backup_id, reason, told, detail)
+
+    async def keep_file(
+        self, database: Path, backup_id: str, reason: str, told: Told, detail: str = ""
+    ) -> Record:
+        """Make an archive of a database file, with the uploads there are now, and record it. Raises as `make` does."""
+        started_s = time.monotonic()
         order = MakeOrder(
-            database=str(self._file()),
+            database=str(database),
             files=str(self._settings.data_dir / FILES),
             folder=str(self.folder),
             settings=settings_file(self._settings),
@@ -90,15 +96,8 @@ class Backups:
         made = await errands.run("make", order, Made, told)
         duration_ms = round((time.monotonic() - started_s) * 1000)
         record = records.of(made, duration_ms, detail)
-        log(
-            _log,
-            logging.INFO,
-            "backup made",
-            backup=backup_id,
-            seq=record.seq,
-            size_bytes=record.size_bytes,
-            duration_ms=duration_ms,
-        )
+        size_bytes = record.size_bytes
+        log(_log, logging.INFO, "backup made", backup=backup_id, seq=record.seq, size_bytes=size_bytes)
         try:
             await self._db.write(Batch(records.keep(record)))
         except Unavailable as error:
@@ -123,7 +122,8 @@ class Backups:
             )
         return file
 
-    def _new_id(self) -> str:
+    def new_id(self) -> str:
+        """Return the id of a backup that is to be made; ids sort by time."""
         now = datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC)
         return f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 

@@ -6,12 +6,13 @@ the other is lost. Rows are few: retention keeps some dozens.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
 import orjson
 
-from groupspaces.db.batch import Read, Statement
+from groupspaces.db.batch import Read, Statement, Value
 from groupspaces.db.changes import NOBODY, NOW_MS, record
 from groupspaces.errors import Conflict, NotFound
 from groupspaces.ops.backups.making import Made
@@ -26,6 +27,8 @@ _ONE_SQL = f"SELECT {_COLUMNS} FROM backup WHERE id = ?"
 _ALL_SQL = f"SELECT {_COLUMNS} FROM backup ORDER BY id DESC LIMIT 10000"
 _KEEP_SQL = f"""INSERT INTO backup ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL)
 ON CONFLICT (id) DO NOTHING"""
+_FORGET_ALL_SQL = "DELETE FROM backup"
+_PUT_SQL = f"INSERT INTO backup ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _PROVE_SQL = f"UPDATE backup SET proved_at_ms = CASE WHEN ? THEN {NOW_MS} ELSE proved_at_ms END, proof = ? WHERE id = ?"
 # The newest that is proved is never removed, whatever an instance that is behind believes to know of newer ones.
 _REMOVE_SQL = """DELETE FROM backup WHERE id = ? AND (
@@ -117,16 +120,25 @@ async def one(read: Read, backup_id: str) -> Record:
 
 def keep(found: Record) -> list[Statement]:
     """Record a backup, once."""
-    values = (*msgspec.structs.astuple(found)[:14],)
-    row = [int(value) if isinstance(value, bool) else value for value in values]
-    return [Statement(_KEEP_SQL, row), _told(KEPT, found.id)]
+    return [Statement(_KEEP_SQL, _values(found)[:14]), _told(KEPT, found.id)]
+
+
+def replace(found: Sequence[Record]) -> list[Statement]:
+    """Put these records in the place of all there are: after a restore, which brings those of its own time."""
+    return [
+        Statement(_FORGET_ALL_SQL),
+        *(Statement(_PUT_SQL, _values(one)) for one in found),
+        _told(KEPT, ""),
+    ]
 
 
 def prove(backup_id: str, proof: Proof) -> list[Statement]:
     """Record how a proof went."""
-    text = orjson.dumps(msgspec.to_builtins(proof)).decode()
     gone = NotFound("This backup was removed meanwhile.")
-    return [Statement(_PROVE_SQL, (proof.ok, text, backup_id), refused=gone), _told(PROVED, backup_id)]
+    return [
+        Statement(_PROVE_SQL, (proof.ok, _text(proof), backup_id), refused=gone),
+        _told(PROVED, backup_id),
+    ]
 
 
 def remove(backup_id: str, *, even_if_last: bool) -> list[Statement]:
@@ -138,6 +150,18 @@ def remove(backup_id: str, *, even_if_last: bool) -> list[Statement]:
         Statement(_REMOVE_SQL, (backup_id, int(even_if_last)), refused=refused),
         _told(REMOVED, backup_id),
     ]
+
+
+def _values(found: Record) -> list[Value]:
+    facts: list[Any] = [getattr(found, name) for name in Record.__struct_fields__]
+    return [
+        _text(fact) if isinstance(fact, Proof) else int(fact) if isinstance(fact, bool) else fact
+        for fact in facts
+    ]
+
+
+def _text(proof: Proof) -> str:
+    return orjson.dumps(msgspec.to_builtins(proof)).decode()
 
 
 def _told(kind: str, backup_id: str) -> Statement:

@@ -40,6 +40,8 @@ def place_in(folder: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(place, ignore_errors=True)
         os.close(lock)
+        with suppress(OSError):
+            place.parent.rmdir()  # unless somebody else works there
 
 
 def clear(folder: Path) -> int:

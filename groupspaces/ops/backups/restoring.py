@@ -1,0 +1,158 @@
+"""Going back to a backup while the instance runs, with a way back from that.
+
+Owns the order of it. Everything that can go wrong with the archive goes wrong beside the data, in a folder of its own. Then, in one
+transaction, what was there is copied aside and the backup takes its place: readers see the one or the other, and so does whoever starts
+after a crash. What was set aside becomes a backup like any other (`SAFETY`), so that going back to it is the way back. The records of
+backups and the audit entry of the restore are carried over, as they tell of what is on the disks now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from groupspaces.clock import Clock
+from groupspaces.db.batch import Batch, Statement
+from groupspaces.db.database import Database
+from groupspaces.errors import Conflict, Unavailable
+from groupspaces.logging_context import log
+from groupspaces.ops.backups import errands, records
+from groupspaces.ops.backups.keeping import FILES, Backups
+from groupspaces.ops.backups.preparing import Prepared, PrepareOrder
+from groupspaces.ops.backups.progress import Progress
+from groupspaces.ops.backups.records import Record
+from groupspaces.ops.backups.retention import SAFETY
+from groupspaces.ops.backups.works import Told, Work
+from groupspaces.settings import Settings
+
+_log = logging.getLogger("groupspaces.backups")
+
+_PREPARED, _ASIDE = "restoring", "aside-{id}.db"
+_ASIDE_GLOB = "aside-*.db"
+# What would not be there any more: counted, so that whoever restores knows what they ask for.
+_LOST_SQL = """SELECT (SELECT count(*) FROM change WHERE seq > ?1), (SELECT count(*) FROM message WHERE created_at_ms > ?2),
+  (SELECT count(*) FROM user WHERE created_at_ms > ?2), (SELECT count(*) FROM space WHERE created_at_ms > ?2)"""
+_PLAN_DEADLINE_S = 20.0
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What restoring a backup would do: how much was done since it was made, which would not be there any more."""
+
+    backup_id: str
+    created_at_ms: int
+    seq: int
+    seq_now: int
+    changes: int
+    messages: int
+    people: int
+    spaces: int
+    proved: bool
+
+
+class Restoring:
+    """One per instance. For the event loop alone, in the worker that leads."""
+
+    def __init__(self, db: Database, settings: Settings, clock: Clock, backups: Backups) -> None:
+        self._db = db
+        self._settings = settings
+        self._clock = clock
+        self._backups = backups
+
+    async def plan(self, record: Record) -> Plan:
+        """Say what restoring a backup would do. Raises what `require` raises."""
+        self.require(record)
+        [(changes, messages, people, spaces)] = await self._db.read_slow(
+            _LOST_SQL, (record.seq, record.created_at_ms), deadline_s=_PLAN_DEADLINE_S
+        )
+        return Plan(
+            backup_id=record.id,
+            created_at_ms=record.created_at_ms,
+            seq=record.seq,
+            seq_now=self._db.status().seq,
+            changes=int(str(changes)),
+            messages=int(str(messages)),
+            people=int(str(people)),
+            spaces=int(str(spaces)),
+            proved=record.proof is not None and record.proof.ok,
+        )
+
+    def require(self, record: Record) -> None:
+        """Raise Conflict (`NOT_STANDALONE`) where there is another primary, NotFound where the archive is not here."""
+        if self._db.mode != "standalone":
+            raise Conflict(
+                "This deployment has a primary of its own. Restore into a new, empty one: `groupspaces restore … --to-primary URL`.",
+                code="NOT_STANDALONE",
+            )
+        self._backups.archive_of(record)
+
+    def begin(self, record: Record, done: Sequence[Statement]) -> Work:
+        """Begin to restore a backup and do not wait; `done` says so in the audit record afterwards. Raises what `require` raises, and Conflict (`BACKUP_BUSY`)."""
+        self.require(record)
+        return self._backups.works.begin(
+            "restore", record.id, record.reason, functools.partial(self._restore, record, done)
+        )
+
+    async def _restore(self, record: Record, done: Sequence[Statement], told: Told) -> None:
+        folder = self._backups.folder
+        prepared = folder / _PREPARED
+        await asyncio.to_thread(shutil.rmtree, prepared, ignore_errors=True)
+        try:
+            order = PrepareOrder(
+                str(self._backups.archive_of(record)),
+                str(prepared),
+                self._settings.backup.passphrase,
+                seq=self._db.status().seq,
+                epoch=self._db.epoch(),
+            )
+            found = await errands.run("prepare", order, Prepared, told)
+            told(Progress("putting it in place"))
+            kept = await records.everything(self._db.read)
+            aside = folder / _ASIDE.format(id=self._backups.new_id())
+            await self._put_files_back(prepared)
+            await self._db.replace(prepared / self._file_name, aside)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, prepared, ignore_errors=True)
+        log(_log, logging.WARNING, "backup restored", backup=record.id, seq=found.manifest.seq)
+        await self._db.write(Batch([*records.replace(kept), *done]))
+        told(Progress("keeping what was there before"))
+        await self._keep_asides(told)
+
+    @property
+    def _file_name(self) -> str:
+        file = self._db.file
+        if file is None:
+            raise Unavailable("The database is not open.")
+        return file.name
+
+    async def _put_files_back(self, prepared: Path) -> None:
+        """Bring uploads back that are gone; none is ever changed, and those that came since stay."""
+
+        def link() -> None:
+            for path in (prepared / FILES).rglob("*"):
+                to = self._settings.data_dir / FILES / path.relative_to(prepared / FILES)
+                if path.is_file() and not to.exists():
+                    to.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    path.rename(to)
+
+        await asyncio.to_thread(link)
+
+    async def finish(self) -> int:
+        """Make backups of what a restore has set aside that was killed before it could, and return how many. Raises Conflict (`BACKUP_BUSY`)."""
+        if not any(self._backups.folder.glob(_ASIDE_GLOB)):
+            return 0
+        return await self._backups.works.run("backup", "", SAFETY, self._keep_asides)
+
+    async def _keep_asides(self, told: Told) -> int:
+        kept = 0
+        for aside in sorted(self._backups.folder.glob(_ASIDE_GLOB)):
+            backup_id = aside.stem.removeprefix("aside-")
+            await self._backups.keep_file(aside, backup_id, SAFETY, told)
+            await asyncio.to_thread(aside.unlink)
+            kept += 1
+        return kept

@@ -1,0 +1,87 @@
+"""Backups of an instance under test: asked for, waited for, looked into."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tests.support.client import Participant, expect
+from tests.support.server import Server
+from tests.support.wait import wait_until
+
+PATH = "/api/ops/backups"
+TIMEOUT_S = 60.0
+
+
+def folder_of(server: Server) -> Path:
+    """Return where the archives of an instance lie."""
+    return Path(server.data_folder) / "backups"
+
+
+async def listed(operator: Participant, query: str = "") -> dict[str, Any]:
+    """Return the list as it is now."""
+    found: dict[str, Any] = expect(await operator.get(PATH + query), 200)
+    return found
+
+
+async def one(operator: Participant, backup_id: str, query: str = "") -> dict[str, Any]:
+    """Return a backup."""
+    found: dict[str, Any] = expect(await operator.get(f"{PATH}/{backup_id}{query}"), 200)
+    return found
+
+
+async def ended(operator: Participant, kind: str, query: str = "") -> dict[str, Any]:
+    """Wait until what runs at an instance has ended, and return the newest of a kind."""
+
+    async def look() -> dict[str, Any] | None:
+        works = (await listed(operator, query))["works"]
+        if any(work["state"] == "running" for work in works):
+            return None
+        return next((work for work in works if work["kind"] == kind), None)
+
+    found = await wait_until(look, TIMEOUT_S, f"the {kind} ends")
+    assert found is not None
+    return found
+
+
+async def made(operator: Participant, query: str = "") -> dict[str, Any]:
+    """Make a backup, and wait until it is there."""
+
+    async def begun() -> str | None:
+        answer = await operator.post(PATH + query)
+        if answer.status_code == 409:  # the proof of the one before
+            return None
+        begun_id: str = expect(answer, 202)["backup_id"]
+        return begun_id
+
+    backup_id = await wait_until(begun, TIMEOUT_S, "nothing else runs")
+    assert backup_id is not None
+    work = await ended(operator, "backup", query)
+    assert (work["state"], work["error"], work["backup_id"]) == ("done", "", backup_id)
+    return await one(operator, backup_id, query)
+
+
+async def proved(operator: Participant, backup_id: str, query: str = "") -> dict[str, Any]:
+    """Wait until a backup is proved, whichever way it went."""
+
+    async def look() -> dict[str, Any] | None:
+        found = await one(operator, backup_id, query)
+        return found if found["proof"] else None
+
+    found = await wait_until(look, TIMEOUT_S, "the backup is proved")
+    assert found is not None
+    return found
+
+
+async def restored(operator: Participant, backup_id: str) -> dict[str, Any]:
+    """Go back to a backup, and wait until that is done; whoever asks has to be in it, or is signed out."""
+
+    async def begun() -> bool:
+        answer = await operator.post(f"{PATH}/{backup_id}/restore", {"confirm": backup_id})
+        if answer.status_code == 409:
+            return False
+        expect(answer, 202)
+        return True
+
+    await wait_until(begun, TIMEOUT_S, "nothing else runs")
+    return await ended(operator, "restore")
