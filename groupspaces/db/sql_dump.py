@@ -49,6 +49,7 @@ def write(database: Path, out: Path, *, compressed: bool) -> Generator[float, No
         head = _head(file)
         try:
             with out.open("xb") as opened:
+                out.chmod(0o600)
                 lines = _Lines(opened, compressed=compressed)
                 yield from _written(file.connection, head, lines)
                 lines.end()
@@ -128,7 +129,10 @@ def _head(file: RestingFile) -> Head:
     exists_sql, ledger_sql = migrate.ledger_sql()
     if not file.rows(exists_sql):
         raise DatabaseRefused(f"{file.path} is not a database of Group Spaces.")
-    version = migrate.status_of(file.rows(ledger_sql)).version
+    try:
+        version = migrate.status_of(file.rows(ledger_sql)).version
+    except migrate.SchemaError as error:
+        raise DatabaseRefused(f"{file.path}: {error}") from error
     _judge_schema(file, version)
     if file.marks().moving is not None:
         raise DatabaseRefused(f"A move into {file.path} has not finished: there is nothing whole in it.")

@@ -113,8 +113,11 @@ def _check(database: Path, head: Head) -> None:
     found = resting_file.flaws(database)
     if found:
         raise DatabaseRefused(f"The database in this dump is damaged: {'; '.join(found)[:300]}.")
-    with RestingFile(database) as file:
-        version = migrate.status_of(file.rows(migrate.ledger_sql()[1])).version
+    try:
+        with RestingFile(database) as file:
+            version = migrate.status_of(file.rows(migrate.ledger_sql()[1])).version
+    except migrate.SchemaError as error:
+        raise DatabaseRefused(f"This dump has another history than this version: {error}") from error
     if version != head.schema_version:
         raise DatabaseRefused(f"This dump says that it has schema {head.schema_version}, and has {version}.")
 
