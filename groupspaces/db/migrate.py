@@ -204,9 +204,9 @@ async def up(primary: Primary) -> list[Migration]:
     return done
 
 
-def script() -> str:
-    """Return the whole schema, ledger and first rows included, as one script for an empty database."""
-    return "".join(_up_script(migration) for migration in known())
+def script(*, up_to: int | None = None) -> str:
+    """Return the whole schema of a version, by default the newest, as one script for an empty database: ledger and first rows included."""
+    return "".join(_up_script(migration) for migration in known()[:up_to])
 
 
 async def newest(primary: Primary, *, steps: int) -> list[Migration]:

@@ -102,7 +102,7 @@ class RestingFile:
 
 def write(path: Path, *statements: Statement) -> None:
     """Commit statements to a file, durably and all or none. Raises FolderError, and DatabaseRefused for a damaged or busy file."""
-    with _told(path):
+    with told(path):
         connection = apsw.Connection(str(path))
         try:
             connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
@@ -129,7 +129,7 @@ def flaws(path: Path) -> list[str]:
 
 def settle(path: Path) -> None:
     """Bring everything into the file itself, so that it can be moved without its log. Raises like `write`."""
-    with _told(path):
+    with told(path):
         connection = apsw.Connection(str(path))
         try:
             connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
@@ -157,7 +157,7 @@ class Copying:
 
     def run(self) -> None:
         """Write the copy, durably, in the place of what is left of one. Raises FolderError, and DatabaseRefused for a damaged source."""
-        with _told(self._copy):
+        with told(self._copy):
             discard(self._copy)
             require_room(self._source, self._copy.parent)
             try:
@@ -182,7 +182,7 @@ def discard(path: Path) -> None:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def told(path: Path) -> Iterator[None]:
     """Tell what SQLite could not do as what it means to whoever runs a command."""
     try:
         yield

@@ -31,6 +31,39 @@ BLOBS = (b"", b"\0", b"\xff\xfe\0\x01", bytes(range(256)), b"no text \xc3")
 _OWN_NAMES = ("moving", "moved_to", "moved_from", "secret_fingerprint")
 _NOT_CARRIED = ("instance", "lease", "sqlite_sequence")
 
+# Rows in every table, thousands of them in one.
+EVERY_TABLE = """
+INSERT INTO user (id, email, name, username, password_hash, is_operator, created_at_ms)
+  VALUES (1, 'a@example.org', 'Änne', 'anne', 'x', 1, 4000000000000), (2, 'b@example.org', 'B', 'ben', 'x', 0, 1);
+INSERT INTO session (id, token_hash, user_id, user_agent, created_at_ms, expires_at_ms)
+  VALUES (1, x'00ff', 1, '', 1, 4000000000000);
+INSERT INTO space (id, name, slug, description, visibility, created_by, created_at_ms)
+  VALUES (1, 'One', 'one', '', 'public', 1, 1);
+INSERT INTO member (space_id, user_id, role, joined_at_ms) VALUES (1, 1, 'owner', 1), (1, 2, 'member', 1);
+INSERT INTO invite (code, space_id, role, created_by, created_at_ms) VALUES ('code', 1, 'member', 1, 1);
+INSERT INTO message (id, space_id, author_id, kind, mentions_all, created_at_ms, content)
+  WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 12000)
+  SELECT i * 2, 1, 1, 'text', 0, i, 'message number ' || i || ' of many' FROM n;
+INSERT INTO mention (user_id, space_id, message_id) SELECT 2, 1, id FROM message WHERE id % 20 = 0;
+INSERT INTO idempotency (user_id, key, fingerprint, seq, at_ms) VALUES (1, 'it''s a' || char(0) || 'key', 'f', 1, 1);
+INSERT INTO instance (id, boot, url, packed, seen_at_ms) VALUES ('a', 'b', '', '{}', 1);
+INSERT INTO lease (name, holder, number, expires_at_ms) VALUES ('leader', 'a', 1, 1);
+INSERT INTO tuning (instance_id, key, value, before, at_ms) VALUES ('', 'jitter', '0.2', '0.1', 1);
+INSERT INTO audit (at_ms, instance_id, action, subject, data) VALUES (1, 'a', 'x', 'y', '{}');
+INSERT INTO audit_seal (last_id, at_ms, entries, digest, signature) VALUES (1, 1, 1, x'01', x'02');
+INSERT INTO totp (user_id, secret, created_at_ms) VALUES (1, x'000102', 1);
+INSERT INTO recovery_code (user_id, code_hash) VALUES (1, x'aa'), (1, x'ab');
+INSERT INTO passkey (user_id, credential_id, public_key, sign_count, name, created_at_ms)
+  VALUES (1, x'01', x'02', 5000000000, 'Key', 1);
+INSERT INTO linked_account (user_id, provider, subject, created_at_ms) VALUES (1, 'oidc', 'me', 1);
+INSERT INTO api_token (user_id, token_hash, name, hint, scopes, created_at_ms) VALUES (1, x'03', 'T', 'abcd', '[]', 1);
+INSERT INTO avatar (user_id, media_type, data) VALUES (1, 'image/webp', randomblob(3000));
+INSERT INTO former_username (username, user_id, until_ms) VALUES ('older', 1, 4000000000000);
+INSERT INTO backup (id, instance_id, reason, status, created_at_ms, duration_ms, file, size_bytes, sha256, is_encrypted, seq, epoch, schema_version)
+  VALUES ('b', 'a', 'by hand', 'done', 1, 1, 'f', 1, '', 0, 1, 1, 1);
+INSERT INTO maintenance (id, message, since_ms) VALUES (1, 'Soon', 1)
+"""
+
 Content = dict[str, list[tuple[Any, ...]]]
 
 
