@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from groupspaces.db import resting_file
-from groupspaces.db.folder import DATABASE_NAME
+from groupspaces.db.folder import DATABASE_NAME, fsync
 from groupspaces.db.lineage import Elsewhere
 from groupspaces.db.promote import Seed, begin_seed
 from groupspaces.db.sql_form import Head
@@ -81,8 +81,8 @@ def _begun(parts: Path, to: Path, order: PrepareOrder, seq: int) -> Seed:
     resting_file.settle(database)
     database.rename(parts / DATABASE_NAME)
     for path in parts.rglob("*"):
-        resting_file.fsync(path)
-    resting_file.fsync(parts)
+        fsync(path)
+    fsync(parts)
     _appear(parts, to)
     return seed
 
@@ -96,4 +96,4 @@ def _appear(folder: Path, to: Path) -> None:
                 f"{to} is not an empty folder. Name one that is empty, or not there yet.", code="NOT_EMPTY"
             ) from error
         raise
-    resting_file.fsync(to.parent)
+    fsync(to.parent)
