@@ -86,6 +86,7 @@ from groupspaces.ops import (
 from groupspaces.ops.audit_own import AuditExport
 from groupspaces.ops.audit_seals import AuditSeals
 from groupspaces.ops.backups.assurance import Assurance
+from groupspaces.ops.backups.before_migration import before_migrating
 from groupspaces.ops.backups.keeping import Backups
 from groupspaces.ops.backups.proving import Proofs
 from groupspaces.ops.backups.restoring import Restoring
@@ -180,7 +181,10 @@ class Application:
         self.setup_code = codes[0] if codes else None
         self._clock = clock = SystemClock()
         self._lifecycle = Lifecycle()
-        self._db = db = Database(settings, clock, crew)
+        identity = identify(settings, boot=crew.seat.boot)
+        self._db = db = Database(
+            settings, clock, crew, before_migrating=before_migrating(settings, identity.id, clock)
+        )
         # The order of those who listen to the feed: first what is remembered is dropped, then people are told.
         pages = Pages(db)
         db.subscribe(pages.on_changes)
@@ -189,7 +193,6 @@ class Application:
             for noun, renderer in feature.renderers(db).items():
                 self._hub.render(noun, renderer)
         self._activity = Activity(on_arrival=self._somebody_arrived, seat=crew.seat)
-        identity = identify(settings, boot=crew.seat.boot)
         traffic = Traffic()
         conditions = Conditions(clock)
         self._fleet = Fleet(

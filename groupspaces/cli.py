@@ -11,7 +11,7 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 import orjson
@@ -153,7 +153,7 @@ def _migrate_up(_: argparse.Namespace) -> int:
 
     async def up(settings: Settings) -> None:
         async with offline.primary(settings) as primary:
-            applied = await migrate.up(primary)
+            applied = await migrate.up(primary, before=_before_migrating(settings))
         print("\n".join(f"applied {migration.label}" for migration in applied) or "nothing to do")
 
     asyncio.run(up(load(os.environ)))
@@ -169,11 +169,23 @@ def _migrate_down(arguments: argparse.Namespace) -> int:
             if losses and not arguments.yes and not _agreed(losses):
                 print("Nothing was changed.")
                 return EXIT_FAILED
+            if losses:
+                await _before_migrating(settings)()
             undone = await migrate.down(primary, steps=arguments.steps)
         print("\n".join(f"undone {migration.label}" for migration in undone) or "nothing to undo")
         return 0
 
     return asyncio.run(down(load(os.environ)))
+
+
+def _before_migrating(settings: Settings) -> Callable[[], Awaitable[None]]:
+    from groupspaces.clock import SystemClock
+    from groupspaces.deployment_secrets import with_secrets
+    from groupspaces.identity import identify
+    from groupspaces.ops.backups.before_migration import before_migrating
+
+    settings = with_secrets(settings, settings.data_dir)
+    return before_migrating(settings, identify(settings).id, SystemClock())
 
 
 def _agreed(losses: Sequence[Migration]) -> bool:
@@ -182,7 +194,7 @@ def _agreed(losses: Sequence[Migration]) -> bool:
         return True
     for migration in losses:
         print(f"Undoing {migration.label} loses what its tables hold.")
-    return input("Make a copy of the data first. Go on? Type yes: ").strip().lower() == "yes"
+    return input("A backup is made first. Go on? Type yes: ").strip().lower() == "yes"
 
 
 def _migrate_new(arguments: argparse.Namespace) -> int:

@@ -43,6 +43,7 @@ class Agreement:
         holding: Callable[[], Awaitable[Holding | None]],
         on_change: Callable[[], None],
         on_return: Callable[[], None],
+        before_migrating: migrate.BeforeChange | None = None,
     ) -> None:
         """`holding` returns what this instance has a copy of.
 
@@ -54,6 +55,7 @@ class Agreement:
         self._holding = holding
         self._on_change = on_change
         self._on_return = on_return
+        self._before_migrating = before_migrating
         self._asking: asyncio.Task[bool] | None = None
         self._asking_again: asyncio.Task[None] | None = None
         self._ask_now = asyncio.Event()
@@ -184,7 +186,7 @@ class Agreement:
                 f"The primary has schema {status.version}; these migrations are pending: {names}. "
                 "Run `groupspaces migrate up`, or start with `--migrate`."
             )
-        for migration in await migrate.up(self._remote):
+        for migration in await migrate.up(self._remote, before=self._before_migrating):
             log(_log, logging.INFO, "migration applied", migration=migration.label)
 
     async def _ask_until_ours(self) -> None:

@@ -21,6 +21,7 @@ from groupspaces.settings import Settings
 from .batch import Batch, Row, Value, Written
 from .folder import DataFolder
 from .follower import Follower, Head, Listener
+from .migrate import BeforeChange
 from .reader import Reader
 from .standalone import Standalone
 from .status import History, Room, Round, RoundReport, Status
@@ -46,7 +47,15 @@ class Database:
     Where several workers share a host (`crew`), whoever leads keeps the data for all of them; the others read the same files.
     """
 
-    def __init__(self, settings: Settings, clock: Clock, crew: Crew | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        crew: Crew | None = None,
+        *,
+        before_migrating: BeforeChange | None = None,
+    ) -> None:
+        """`before_migrating` is awaited by whoever is about to change the schema of a database that has one."""
         self.mode: Literal["standalone", "replica"] = settings.mode
         self._clock = clock
         self._folder = DataFolder(Path(settings.data.dir))
@@ -58,7 +67,7 @@ class Database:
         self._round_listeners: list[RoundListener] = []
         self._doubt_listeners: list[DoubtListener] = []
         self._verification_listeners: list[Callable[[], None]] = []
-        self._behind = self._mode_of(settings)
+        self._behind = self._mode_of(settings, before_migrating)
 
     async def open(self) -> None:
         """Make reads and writes possible.
@@ -299,9 +308,9 @@ class Database:
             raise Conflict("This instance is its own primary: it has no replica.", code="STANDALONE")
         return self._behind
 
-    def _mode_of(self, settings: Settings) -> Standalone | Replicated:
+    def _mode_of(self, settings: Settings, before_migrating: BeforeChange | None) -> Standalone | Replicated:
         if self.mode == "standalone":
-            return Standalone(self._folder, self._reader, self._follower, self._crew)
+            return Standalone(self._folder, self._reader, self._follower, self._crew, before_migrating)
         # Imported late: standalone must start without the driver, and without paying for an HTTP client.
         from .replicated import Replicated
 
@@ -332,6 +341,7 @@ class Database:
             on_round=round_ended,
             on_doubt=doubted,
             on_verified=verified,
+            before_migrating=before_migrating,
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -185,14 +186,22 @@ def _refuse_newer(row: Applied, our_version: int) -> None:
         )
 
 
-async def up(primary: Primary) -> list[Migration]:
+BeforeChange = Callable[[], Awaitable[None]]
+
+
+async def up(primary: Primary, *, before: BeforeChange | None = None) -> list[Migration]:
     """Apply every pending migration, one transaction each; return those applied.
+
+    `before` is awaited first where there are some, unless the database is new.
 
     Two instances may do this at once: the ledger's primary key lets one of them win each step, the other goes on. Raises DatabaseRefused
     for a database that is half moved or moved away.
     """
     done: list[Migration] = []
-    for migration in (await status(primary)).pending:
+    found = await status(primary)
+    if found.pending and found.applied and before is not None:
+        await before()
+    for migration in found.pending:
         try:
             await primary.sequence(_up_script(migration))
         except SequenceFailed as error:

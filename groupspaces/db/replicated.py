@@ -40,6 +40,7 @@ from .lineage import (
     explain,
     holding_of,
 )
+from .migrate import BeforeChange
 from .reader import Reader
 from .remote_primary import REQUESTS_IN_FLIGHT, LineageMismatch, RemotePrimary
 from .replica import GenerationRefused, Replica, ReplicaUnavailable
@@ -71,6 +72,7 @@ class Replicated:
         on_round: Callable[[RoundReport], None],
         on_doubt: Callable[[str], None],
         on_verified: Callable[[], None],
+        before_migrating: BeforeChange | None,
     ) -> None:
         """`on_synced(duration_s, ok)` is called after each attempt to fetch, `on_round` after each round.
 
@@ -100,6 +102,7 @@ class Replicated:
             holding=self._holding,
             on_change=self._publish,
             on_return=self._go_on,
+            before_migrating=before_migrating,
         )
         self._replica = Replica(
             folder.replica,

@@ -17,6 +17,7 @@ from .folder import DataFolder
 from .follower import Follower, Head
 from .lineage import HOLDING_SQL, holding_of
 from .local_primary import LocalPrimary
+from .migrate import BeforeChange
 from .moved import refuse_moved_away
 from .reader import Reader
 from .status import History, Round, Status
@@ -35,9 +36,17 @@ _CHECKPOINT_WAIT_S = 5.0
 class Standalone:
     """What `Database` does when no primary is set: everything is always fresh."""
 
-    def __init__(self, folder: DataFolder, reader: Reader, follower: Follower, crew: Crew) -> None:
+    def __init__(
+        self,
+        folder: DataFolder,
+        reader: Reader,
+        follower: Follower,
+        crew: Crew,
+        before_migrating: BeforeChange | None,
+    ) -> None:
         self._path = folder.database
         self._crew = crew
+        self._before_migrating = before_migrating
         self._reader = reader
         self._follower = follower
         turns = Turns(folder.path) if crew.seat.is_shared else None
@@ -51,7 +60,7 @@ class Standalone:
         try:
             await refuse_moved_away(self._primary)
             if self._crew.is_elected:
-                for migration in await migrate.up(self._primary):
+                for migration in await migrate.up(self._primary, before=self._before_migrating):
                     log(_log, logging.INFO, "migration applied", migration=migration.label)
             self._schema_version = (await migrate.status(self._primary)).version
         except BaseException:

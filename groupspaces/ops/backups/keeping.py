@@ -59,12 +59,12 @@ class Backups:
 
     def begin(self, reason: str) -> Work:
         """Begin a backup and do not wait for it. Raises Conflict (`BACKUP_BUSY`)."""
-        backup_id = self.new_id()
+        backup_id = new_id(self._clock)
         return self.works.begin("backup", backup_id, reason, functools.partial(self._make, backup_id, reason))
 
     async def make(self, reason: str) -> Record:
         """Make a backup. Raises Conflict (`BACKUP_BUSY`), Unavailable when the disk does not take it, AppError."""
-        backup_id = self.new_id()
+        backup_id = new_id(self._clock)
         return await self.works.run(
             "backup", backup_id, reason, functools.partial(self._make, backup_id, reason)
         )
@@ -79,19 +79,9 @@ class Backups:
     ) -> Record:
         """Make an archive of a database file, with the uploads there are now, and record it. Raises as `make` does."""
         started_s = time.monotonic()
-        order = MakeOrder(
-            database=str(database),
-            files=str(self._settings.data_dir / FILES),
-            folder=str(self.folder),
-            settings=settings_file(self._settings),
-            id=backup_id,
-            reason=reason,
-            instance_id=self._instance_id,
-            mode=self._db.mode,
-            created_at_ms=self._clock.now_ms(),
-            as_of_ms=self._db.status().as_of_ms or 0,
-            secret=fingerprints(self._settings)[0],
-            passphrase=self._settings.backup.passphrase,
+        as_of_ms = self._db.status().as_of_ms
+        order = make_order(
+            self._settings, database, self._instance_id, backup_id, reason, self._clock, as_of_ms=as_of_ms
         )
         made = await errands.run("make", order, Made, told)
         duration_ms = round((time.monotonic() - started_s) * 1000)
@@ -124,11 +114,6 @@ class Backups:
                 retry_after_s=10,
             )
         return file
-
-    def new_id(self) -> str:
-        """Return the id of a backup that is to be made; ids sort by time."""
-        now = datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC)
-        return f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
     # --- what there is ---
 
@@ -221,6 +206,40 @@ class Backups:
                 going.rename(path)
             else:
                 await asyncio.to_thread(going.unlink)
+
+
+def new_id(clock: Clock) -> str:
+    """Return the id of a backup that is to be made; ids sort by time."""
+    now = datetime.fromtimestamp(clock.now_ms() / 1000, UTC)
+    return f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+
+
+def make_order(
+    settings: Settings,
+    database: Path,
+    instance_id: str,
+    backup_id: str,
+    reason: str,
+    clock: Clock,
+    *,
+    as_of_ms: int | None = None,
+) -> MakeOrder:
+    """Return the order to make an archive of a database file, which was last known to be equal to the primary then (default: now)."""
+    now_ms = clock.now_ms()
+    return MakeOrder(
+        database=str(database),
+        files=str(settings.data_dir / FILES),
+        folder=str(settings.data_dir / FOLDER),
+        settings=settings_file(settings),
+        id=backup_id,
+        reason=reason,
+        instance_id=instance_id,
+        mode=settings.mode,
+        created_at_ms=now_ms,
+        as_of_ms=now_ms if as_of_ms is None else as_of_ms,
+        secret=fingerprints(settings)[0],
+        passphrase=settings.backup.passphrase,
+    )
 
 
 def elsewhere(record: Record) -> NotFound:

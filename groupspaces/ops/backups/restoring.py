@@ -23,7 +23,7 @@ from groupspaces.db.database import Database
 from groupspaces.errors import AppError, Conflict, Unavailable
 from groupspaces.logging_context import log
 from groupspaces.ops.backups import errands, records
-from groupspaces.ops.backups.keeping import FILES, Backups
+from groupspaces.ops.backups.keeping import FILES, Backups, new_id
 from groupspaces.ops.backups.preparing import Prepared, PrepareOrder
 from groupspaces.ops.backups.progress import Progress
 from groupspaces.ops.backups.records import Record
@@ -119,7 +119,7 @@ class Restoring:
             found = await errands.run("prepare", order, Prepared, told)
             told(Progress("putting it in place"))
             kept = await records.everything(self._db.read)
-            aside = folder / _ASIDE.format(id=self._backups.new_id())
+            aside = folder / _ASIDE.format(id=new_id(self._clock))
             await self._put_files_back(prepared)
             await self._db.replace(prepared / self._file_name, aside)
         finally:
