@@ -19,8 +19,10 @@ import orjson
 from groupspaces import (
     __version__,
     cli_audit,
+    cli_backup,
     cli_db,
     cli_replica,
+    cli_restore,
     cli_secret,
     cli_tokens,
     cli_torture,
@@ -106,6 +108,8 @@ def _parser() -> argparse.ArgumentParser:
 
     cli_replica.add_commands(commands)
     cli_db.add_commands(commands)
+    cli_backup.add_commands(commands)
+    cli_restore.add_commands(commands)
     cli_torture.add_commands(commands)
     for accounts in (cli_users, cli_tokens, cli_audit, cli_secret):
         accounts.add_commands(commands)

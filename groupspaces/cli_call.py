@@ -13,6 +13,7 @@ import asyncio
 import logging
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlencode
@@ -63,6 +64,13 @@ class Operator:
             if cursor is None:
                 return
 
+    def pause(self, pause_s: float) -> None:
+        """Wait a moment; where no server runs, what was begun goes on meanwhile."""
+        if self._alone is None:
+            time.sleep(pause_s)
+        else:
+            self._alone.go_on(pause_s)
+
     def _answer(self, method: str, path: str, query: str, body: bytes) -> Answer:
         from groupspaces.host import channel
 
@@ -103,6 +111,9 @@ class _Alone:
         headers = [(b"content-type", b"application/json")]
         call = Call(method, path, query.encode(), headers, body)
         return self._runner.run(perform(self._application.asgi, call, **{LOCAL_OPERATOR: True}))
+
+    def go_on(self, pause_s: float) -> None:
+        self._runner.run(asyncio.sleep(pause_s))
 
     def close(self) -> None:
         try:

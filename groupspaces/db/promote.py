@@ -218,7 +218,7 @@ async def into_primary(
     with _claimed(place):
         path = place / _SEED_NAME
         if await _has_arrived(path, target, to, on_step):
-            arrived = _seed(path)
+            arrived = seed_of(path)
             _discard(place)
             return arrived
         seed = await asyncio.to_thread(_begun, path, to)
@@ -269,7 +269,7 @@ def write_seed(chosen: Chosen, path: Path, elsewhere: Elsewhere) -> Seed:
 def begin_seed(path: Path, elsewhere: Elsewhere) -> Seed:
     """Begin a new epoch in a copy that is to go on in the place of what it was made from. Raises FolderError."""
     _begin_epoch(path, elsewhere)
-    return _seed(path)
+    return seed_of(path)
 
 
 def _mark_of(path: Path) -> MovedTo | None:
@@ -311,10 +311,11 @@ def _begun(path: Path, to: str) -> Seed | None:
             f"A promotion to {mark.to} was not seen to finish. Repeat that one: it goes on where it stopped, or finds that all had arrived. "
             f"To give it up, remove {path.parent}: no instance serves what is half there, and what is whole there stays."
         )
-    return _seed(path)
+    return seed_of(path)
 
 
-def _seed(path: Path) -> Seed:
+def seed_of(path: Path) -> Seed:
+    """Describe a file in which an epoch was begun."""
     with RestingFile(path) as file:
         [(seq, at_ms)] = file.rows(_GIVEN_SQL)
     return Seed(path, int(str(seq)), int(str(at_ms)), path.stat().st_size)

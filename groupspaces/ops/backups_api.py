@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -27,7 +27,7 @@ from groupspaces.ops.backups.works import Kind, Work
 from groupspaces.times import rfc3339
 from groupspaces.web.context import Context
 from groupspaces.web.downloads import Download
-from groupspaces.web.operations import OPERATOR, operation
+from groupspaces.web.operations import OPERATOR, ForTokens, operation
 from groupspaces.web.origin import Origin
 
 TAG = "operations"
@@ -92,8 +92,15 @@ class BackupList(msgspec.Struct):
     restorable: Restorable | None
 
 
+class Pruned(msgspec.Struct, frozen=True):
+    """The ids of backups that were removed, and how many archives were recorded that had no record."""
+
+    removed: list[str]
+    adopted: int
+
+
 class PlanView(msgspec.Struct, frozen=True):
-    """What restoring a backup would do: what came since it was made (`changes` of the feed, and what of them can be counted) would be set aside."""
+    """What restoring a backup would do: what came since it was made (`changes` of the feed, and what of them can be counted) would be set aside. `refused` says why it cannot be restored at this instance, "" where it can."""
 
     backup_id: str
     created_at: str
@@ -104,6 +111,7 @@ class PlanView(msgspec.Struct, frozen=True):
     people: int
     spaces: int
     proved: bool
+    refused: str
 
 
 class RestoreDraft(msgspec.Struct, forbid_unknown_fields=True):
@@ -121,6 +129,23 @@ class RemoveQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """`even_if_last` removes also the newest backup that is proved."""
 
     even_if_last: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _OperatorOfBackup:
+    """Operators, for a backup that there is."""
+
+    name: str = OPERATOR.name
+    for_tokens: ForTokens = OPERATOR.for_tokens
+    is_of_a_space: bool = False
+
+    async def check(self, ctx: Context) -> None:
+        """Raise NotFound for a backup there is not, after what `OPERATOR` raises."""
+        await OPERATOR.check(ctx)
+        await _record(ctx)
+
+
+_OPERATOR_OF_BACKUP = _OperatorOfBackup()
 
 
 @operation(
@@ -158,9 +183,37 @@ async def post_backup(ctx: Context) -> WorkView:
 
 
 @operation(
+    "POST",
+    "/api/ops/backups/adopt",
+    access=OPERATOR,
+    summary="Record the archives that were put into the folder of the backups",
+    tag=TAG,
+    returns=Pruned,
+)
+async def post_backups_adopt(ctx: Context) -> Pruned:
+    await _audit(ctx, "backup.adopted", "")
+    return Pruned([], await ctx.part(Backups).adopt())
+
+
+@operation(
+    "POST",
+    "/api/ops/backups/prune",
+    access=OPERATOR,
+    summary="Record the archives that were found, and remove the backups that are needed no more",
+    tag=TAG,
+    returns=Pruned,
+)
+async def post_backups_prune(ctx: Context) -> Pruned:
+    """Do what the job `backup_retention` does, and tell what it did."""
+    await _audit(ctx, "backup.pruned", "")
+    adopted = await ctx.part(Backups).adopt()
+    return Pruned(await ctx.part(Backups).retain(), adopted)
+
+
+@operation(
     "GET",
     "/api/ops/backups/{backup_id}",
-    access=OPERATOR,
+    access=_OPERATOR_OF_BACKUP,
     summary="Show one backup",
     tag=TAG,
     returns=BackupView,
@@ -172,7 +225,7 @@ async def get_backup(ctx: Context) -> BackupView:
 @operation(
     "GET",
     "/api/ops/backups/{backup_id}/download",
-    access=OPERATOR,
+    access=_OPERATOR_OF_BACKUP,
     summary="Take the archive of a backup away",
     tag=TAG,
     returns=bytes,
@@ -190,7 +243,7 @@ async def get_backup_download(ctx: Context) -> Response:
 @operation(
     "POST",
     "/api/ops/backups/{backup_id}/prove",
-    access=OPERATOR,
+    access=_OPERATOR_OF_BACKUP,
     summary="Prove that a backup is good: restore it in a place of its own, and read from it",
     tag=TAG,
     returns=WorkView,
@@ -209,13 +262,13 @@ async def post_backup_prove(ctx: Context) -> WorkView:
 @operation(
     "GET",
     "/api/ops/backups/{backup_id}/plan",
-    access=OPERATOR,
+    access=_OPERATOR_OF_BACKUP,
     summary="Say what restoring a backup would do",
     tag=TAG,
     returns=PlanView,
 )
 async def get_backup_plan(ctx: Context) -> PlanView:
-    """Count what was done since, off the loop. Raises Conflict (`NOT_STANDALONE`), NotFound where the archive is elsewhere."""
+    """Count what was done since, off the loop."""
     plan = await ctx.part(Restoring).plan(await _record(ctx))
     return PlanView(
         backup_id=plan.backup_id,
@@ -227,13 +280,14 @@ async def get_backup_plan(ctx: Context) -> PlanView:
         people=plan.people,
         spaces=plan.spaces,
         proved=plan.proved,
+        refused=plan.refused,
     )
 
 
 @operation(
     "POST",
     "/api/ops/backups/{backup_id}/restore",
-    access=OPERATOR,
+    access=_OPERATOR_OF_BACKUP,
     summary="Go back to a backup: everything done since is set aside",
     tag=TAG,
     body=RestoreDraft,
@@ -266,7 +320,7 @@ async def post_backup_restore(ctx: Context, body: RestoreDraft) -> WorkView:
 @operation(
     "DELETE",
     "/api/ops/backups/{backup_id}",
-    access=OPERATOR,
+    access=_OPERATOR_OF_BACKUP,
     summary="Remove a backup and its archive",
     tag=TAG,
     query=RemoveQuery,
@@ -283,7 +337,7 @@ async def delete_backup(ctx: Context, query: RemoveQuery) -> None:
 
 
 async def _record(ctx: Context) -> Record:
-    """Return the backup that the path names. Raises NotFound, after a second look on a fresher state."""
+    """Return the backup that the path names. Raises NotFound."""
     return await records.one(ctx.read, ctx.params["backup_id"])
 
 
@@ -349,6 +403,8 @@ def _work(work: Work) -> WorkView:
 OPERATIONS = (
     get_backups,
     post_backup,
+    post_backups_adopt,
+    post_backups_prune,
     get_backup,
     get_backup_download,
     get_backup_plan,

@@ -44,7 +44,7 @@ _SETTINGS = {
 }
 
 # What names nothing that belongs to anybody: jobs and providers are the deployment's, and a name is one of a picture's parts.
-_NOBODYS = frozenset(("job_id", "provider", "name"))
+_NOBODYS = frozenset(("job_id", "backup_id", "provider", "name"))
 # Fields that hold ids and are not named so, or not at the top.
 _HIDDEN_PLACES = {"POST /api/tokens": ("body scopes",)}
 

@@ -108,6 +108,7 @@ async def staged(victim: Server, *, operators: bool = False) -> AsyncIterator[Sc
             "session_id": session,
             "code": code,
             "job_id": "retention",
+            "backup_id": "20200101T000000Z-000000",
             "passkey_id": 1,
             "linked_id": 1,
             "token_id": 1,

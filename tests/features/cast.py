@@ -21,13 +21,16 @@ from starlette.types import Scope as AsgiScope
 
 from groupspaces.db.batch import Batch, Statement, Value
 from groupspaces.db.changes import NOW_MS, record
+from groupspaces.identity import identify
 from groupspaces.keys import KeyRing
+from groupspaces.ops.backups.making import file_name
 from groupspaces.web.context import LOCAL_OPERATOR
 from groupspaces.web.cookies import SessionCookies, hash_token, new_token
 from groupspaces.web.operations import Operation
 from groupspaces.web.tokens import new_api_token
 from tests.features.stage import BODIES, key_of
 from tests.features.world import PASSWORD, URL, World
+from tests.support.wait import wait_until
 
 _EVENTS = "text/event-stream"
 _DAY_MS = 86_400_000
@@ -124,6 +127,7 @@ _BODIES: dict[str, Callable[[Scene], dict[str, Any]]] = {
     "PUT /api/spaces/{space_id}/read": lambda scene: {"message_id": scene.theirs["message_id"]},
     "DELETE /api/users/me": lambda scene: {"password": PASSWORD},
     "PATCH /api/ops/replication": lambda scene: {"jitter": next(_jitters)},
+    "POST /api/ops/backups/{backup_id}/restore": lambda scene: {"confirm": scene.theirs["backup_id"]},
     "POST /api/ops/users": lambda scene: {"email": f"made{scene.number}@example.org"},
     "POST /api/ops/users/{user_id}/delete": lambda scene: {"confirm": scene.theirs["username"]},
 }
@@ -135,6 +139,7 @@ class Cast:
     def __init__(self, world: World, password_hash: str) -> None:
         self._world = world
         self._password_hash = password_hash
+        self._instance_id = identify(world.app.settings, boot="").id
         self._cookies = SessionCookies(KeyRing(world.app.settings.auth.secret), secure=False)
 
     @classmethod
@@ -172,11 +177,17 @@ class Cast:
             token = rows.session(next(ids), users[holder], confirmed=caller != "unconfirmed")
             cookie = self._cookies.issue(token, 0, 3600)[1]
             headers["cookie"] = f"gs_session={self._cookies.value(cookie).decode()}"
+        await wait_until(lambda: self._world.app._works.running is None, 30, "no backup is made or proved")
+        common = {
+            "job_id": _JOBS.get(caller, "audit_check"),
+            "provider": "github",
+            "name": _PICTURE_NAME,
+            "backup_id": self._archive(rows.backup(number, self._instance_id)),
+        }
         await self._world.db.write(
             Batch([*rows.statements, record("test.changed", actor_id=None, audience="nobody")])
         )
         await self._world.db.catch_up()
-        common = {"job_id": _JOBS.get(caller, "audit_check"), "provider": "github", "name": _PICTURE_NAME}
         target = {"user_id": users["target"], "username": usernames["target"]}
         return Scene(
             await self._client(is_local=caller == "command line"),
@@ -186,6 +197,13 @@ class Cast:
             {"user_id": users["neighbour"]} | elsewhere | foreign_personal,
             headers,
         )
+
+    def _archive(self, backup_id: str) -> str:
+        """Put a file in the place of a backup's archive: that it is none is found out after the answer."""
+        folder = self._world.app.settings.data_dir / "backups"
+        folder.mkdir(exist_ok=True)
+        (folder / file_name(backup_id, encrypted=False)).write_bytes(b"no archive")
+        return backup_id
 
     async def _client(self, *, is_local: bool) -> httpx2.AsyncClient:
         asgi = self._world.app.asgi
@@ -219,6 +237,22 @@ class _Rows:
         columns = "id, email, name, username, password_hash, is_operator, suspended_at_ms, avatar"
         self._insert("user", f"{columns}, created_at_ms, email_verified_at_ms", values, f"{NOW_MS}, 1")
         self._insert("avatar", "user_id, media_type, data", (user_id, "image/webp", b"RIFF"))
+
+    def backup(self, number: int, instance_id: str) -> str:
+        """Write the record of a backup, with a proof, so that no job wants to prove it; return its id."""
+        backup_id = f"20200101T000000Z-{number:06x}"
+        made = (backup_id, instance_id, file_name(backup_id, encrypted=False), "0" * 64)
+        proof = '{"ok": true, "at_ms": 9999999999999, "rto_ms": 1, "instance_id": "a"}'
+        columns = (
+            "id, instance_id, file, sha256, reason, status, proof, created_at_ms, duration_ms, size_bytes"
+        )
+        self._insert(
+            "backup",
+            f"{columns}, is_encrypted, seq, epoch, schema_version",
+            (*made, "by hand", "done", proof),
+            "1, 1, 1, 0, 1, 1, 1",
+        )
+        return backup_id
 
     def space(self, ids: Iterator[int], name: str, owner_id: int, visibility: str) -> dict[str, Any]:
         """Write a space with a message and an invite, and return how paths name them. It has no member yet."""

@@ -79,6 +79,12 @@ _TOLD_SQL = """
 INSERT INTO change (token, at_ms, actor_id, space_id, audience, kind, subject_id, data)
 VALUES (hex(randomblob(8)), unixepoch() * 1000, NULL, NULL, 'nobody', ?, ?, '{}')"""
 
+_BACKUP_SQL = """
+INSERT INTO backup (id, instance_id, reason, status, created_at_ms, duration_ms, file, size_bytes, sha256, is_encrypted, seq, epoch,
+  schema_version, proof)
+VALUES (?, 'b', 'by hand', 'done', 1, 1, ?, 10, '', 0, 1, 1, 1, '{"ok": true, "at_ms": 9999999999999, "rto_ms": 1, "instance_id": "b"}')"""
+
+_backups = itertools.count(1)
 _jitters = (number / 1000 for number in itertools.cycle(range(1, 500)))
 _addresses = (f"newcomer{number}@example.org" for number in itertools.count(1))
 
@@ -194,6 +200,7 @@ class Edge:
                 "session_id": (actor if name == "newcomer" else await self.actor(name)).session_id,
                 "job_id": "watch",
             }
+            | {"backup_id": self._backup()}
             | await self._belongings(operation, actor, target),
         )
 
@@ -222,6 +229,17 @@ class Edge:
             self.decree("INSERT OR REPLACE INTO avatar VALUES (?, 'image/webp', x'00')", target.id)
             made["name"] = "picture"
         return made
+
+    def _backup(self) -> str:
+        """Record a backup of `b`, with a file in the place of its archive; return its id."""
+        backup_id = f"20200101T000000Z-{next(_backups):06x}"
+        name = f"groupspaces-{backup_id}.tar.zst"
+        folder = Path(self.b.data_folder) / "backups"
+        folder.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"no archive")
+        self.primary.execute(_BACKUP_SQL, [backup_id, name])
+        self.primary.execute(_TOLD_SQL, ["backup.kept", None])
+        return backup_id
 
     async def _is_whole(self, operator: Participant) -> None:
         """Wait until an instance that was told to fetch a new copy has it: nothing can be verified before."""

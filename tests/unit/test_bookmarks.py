@@ -13,6 +13,7 @@ from groupspaces.db.changes import FEED_RESET, NOBODY, Change, record
 from groupspaces.host.board import Board, Seat
 from groupspaces.ops import api as ops
 from groupspaces.ops import metrics
+from groupspaces.ops.backups.assurance import Assurance
 from groupspaces.ops.conditions import Conditions
 from groupspaces.ops.health import Lifecycle
 from groupspaces.ops.watch import Watch
@@ -71,7 +72,9 @@ async def test_what_tells_nothing_of_the_feed_waits_for_no_position(site: Site) 
     lifecycle, measured = Lifecycle(), metrics.Metrics(site.db, site.hub, site.traffic)
     conditions = Conditions(SystemClock())
     watch = Watch(site.db, conditions, SystemClock(), interval_s=lambda: 1.0, timeout_s=5.0)
+    assurance = Assurance(site.db, conditions, SystemClock(), max_age_h=1)
     site.parts.update({Lifecycle: lifecycle, metrics.Metrics: measured, Conditions: conditions, Watch: watch})
+    site.parts[Assurance] = assurance
     site.mount((*ops.OPERATIONS, *metrics.OPERATIONS))
     paths = ("/api/health", "/api/health/live", "/api/health/ready", "/metrics")
     async with site.client({"gs-bookmark": str(2**62), "gs-max-stale": "0"}) as client:

@@ -161,9 +161,9 @@ def test_aliases_of_settings_that_wait_for_a_feature_are_admitted() -> None:
 
 
 def test_a_setting_that_waits_is_not_mentioned_with_its_default() -> None:
-    assert unused(load({"GROUPSPACES__BACKUP__KEEP": "7", "EMAIL_SERVER_PORT": "587"})) == []
-    assert unused(load({"GROUPSPACES__BACKUP__KEEP": "2"})) == [
-        "backup.keep is set, but this version makes no scheduled backups yet"
+    assert unused(load({"GROUPSPACES__FILES__MAX_SIZE_MB": "25", "EMAIL_SERVER_PORT": "587"})) == []
+    assert unused(load({"GROUPSPACES__FILES__MAX_SIZE_MB": "2"})) == [
+        "files.max_size_mb is set, but this version stores no files yet"
     ]
 
 
@@ -363,6 +363,7 @@ def test_the_secrets_are_these() -> None:
         "mail.password",
         "files.s3_access_key",
         "files.s3_secret_key",
+        "backup.passphrase",
         "metrics.token",
         "alerts.slack_webhook_url",
         "sentry.dsn",

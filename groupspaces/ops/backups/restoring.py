@@ -20,7 +20,7 @@ import msgspec
 from groupspaces.clock import Clock
 from groupspaces.db.batch import Batch, Statement
 from groupspaces.db.database import Database
-from groupspaces.errors import Conflict, Unavailable
+from groupspaces.errors import AppError, Conflict, Unavailable
 from groupspaces.logging_context import log
 from groupspaces.ops.backups import errands, records
 from groupspaces.ops.backups.keeping import FILES, Backups
@@ -42,7 +42,7 @@ _PLAN_DEADLINE_S = 20.0
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What restoring a backup would do: how much was done since it was made, which would not be there any more."""
+    """What restoring a backup would do: how much was done since it was made, which would not be there any more. `refused` says why it cannot be restored here."""
 
     backup_id: str
     created_at_ms: int
@@ -53,6 +53,7 @@ class Plan(msgspec.Struct, frozen=True):
     people: int
     spaces: int
     proved: bool
+    refused: str
 
 
 class Restoring:
@@ -65,8 +66,12 @@ class Restoring:
         self._backups = backups
 
     async def plan(self, record: Record) -> Plan:
-        """Say what restoring a backup would do. Raises what `require` raises."""
-        self.require(record)
+        """Say what restoring a backup would do, and why it cannot be restored here, if it cannot."""
+        refused = ""
+        try:
+            self.require(record)
+        except AppError as error:
+            refused = error.detail
         [(changes, messages, people, spaces)] = await self._db.read_slow(
             _LOST_SQL, (record.seq, record.created_at_ms), deadline_s=_PLAN_DEADLINE_S
         )
@@ -80,6 +85,7 @@ class Restoring:
             people=int(str(people)),
             spaces=int(str(spaces)),
             proved=record.proof is not None and record.proof.ok,
+            refused=refused,
         )
 
     def require(self, record: Record) -> None:

@@ -1,0 +1,250 @@
+"""`groupspaces backup …`: make, list, prove, and let go of backups, at the running server or without one.
+
+Owns the words and the progress; what is done is `ops/backups/`. Going back to one is `cli_restore.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from groupspaces.cli_call import Operator, add_json, print_facts, print_json, print_table
+from groupspaces.cli_running import duration, size
+from groupspaces.errors import AppError
+
+PATH = "/api/ops/backups"
+_EXIT_FAILED = 1
+_LOOK_S = 0.2
+_EXAMPLES = """examples:
+  groupspaces backup create --prove
+  groupspaces backup list
+  groupspaces restore 20261122T020000Z-1a2b3c --dry-run"""
+
+
+def add_commands(commands: Any) -> None:
+    """Add `backup` and its actions to the command line."""
+    backup = commands.add_parser(
+        "backup",
+        help="make, list, prove and remove backups",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    actions = backup.add_subparsers(required=True, metavar="ACTION")
+    create = actions.add_parser("create", help="make a backup now")
+    create.add_argument("--prove", action="store_true", help="and prove that it is good")
+    create.set_defaults(command=_create)
+    listing = actions.add_parser("list", help="show backups, newest first")
+    listing.add_argument("--limit", type=int, default=50, metavar="N", help="how many (default 50)")
+    listing.set_defaults(command=_list)
+    show = actions.add_parser("show", help="show one backup")
+    show.set_defaults(command=_show)
+    prove = actions.add_parser(
+        "prove",
+        help="restore a backup in a place of its own and read from it; exit code 1 when it is not good",
+    )
+    prove.set_defaults(command=_prove)
+    delete = actions.add_parser("delete", help="remove a backup and its archive")
+    delete.add_argument(
+        "--even-if-last", action="store_true", help="also the newest one that is proved to be good"
+    )
+    delete.set_defaults(command=_delete)
+    for action in (show, delete):
+        action.add_argument("id", metavar="ID", help="as `backup list` shows it")
+    prove.add_argument("id", metavar="ID", nargs="?", help="as `backup list` shows it (the newest)")
+    prune = actions.add_parser(
+        "prune", help="record archives that were found, and remove backups that are needed no more"
+    )
+    prune.set_defaults(command=_prune)
+    add_json(create, listing, show, prove, delete, prune)
+
+
+def _create(arguments: argparse.Namespace) -> int:
+    with Operator() as operator:
+        begun = operator.call("POST", PATH)
+        followed(operator, "backup", Bar(arguments))
+        found = operator.call("GET", f"{PATH}/{begun['backup_id']}")
+        if arguments.prove:
+            found = _proved(operator, found["id"], Bar(arguments))
+    if arguments.json:
+        print_json(found)
+    else:
+        print(
+            f"{found['id']}: {size(found['size_bytes'])} in {found['file']}, of feed position {found['seq']}."
+        )
+        if found["detail"]:
+            print(found["detail"])
+        if found["proof"]:
+            print(_verdict(found))
+    return 0 if not arguments.prove or found["proof"]["ok"] else _EXIT_FAILED
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    with Operator() as operator:
+        found = operator.call("GET", PATH, limit=max(1, min(arguments.limit, 200)))
+    if arguments.json:
+        print_json(found)
+        return 0
+    rows = (
+        (
+            one["id"],
+            one["created_at"],
+            one["reason"],
+            size(one["size_bytes"]),
+            one["instance"],
+            one["seq"],
+            _standing(one),
+        )
+        for one in found["items"]
+    )
+    print_table(("id", "made", "why", "size", "at", "position", "proved"), rows)
+    print(assurance(found["restorable"]))
+    return 0
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    with Operator() as operator:
+        found = operator.call("GET", f"{PATH}/{arguments.id}")
+    if arguments.json:
+        print_json(found)
+    else:
+        facts = {name: value for name, value in found.items() if name != "proof"}
+        print_facts([*facts.items(), ("proof", _verdict(found) if found["proof"] else None)])
+    return 0
+
+
+def _prove(arguments: argparse.Namespace) -> int:
+    with Operator() as operator:
+        found = _proved(operator, arguments.id or _newest(operator), Bar(arguments))
+    if arguments.json:
+        print_json(found)
+    else:
+        print(_verdict(found))
+    return 0 if found["proof"]["ok"] else _EXIT_FAILED
+
+
+def _delete(arguments: argparse.Namespace) -> int:
+    with Operator() as operator:
+        given = "true" if arguments.even_if_last else None
+        operator.call("DELETE", f"{PATH}/{arguments.id}", even_if_last=given)
+    if arguments.json:
+        print_json({"removed": arguments.id})
+    else:
+        print(f"{arguments.id} is removed.")
+    return 0
+
+
+def _prune(arguments: argparse.Namespace) -> int:
+    with Operator() as operator:
+        found = operator.call("POST", f"{PATH}/prune")
+    if arguments.json:
+        print_json(found)
+    else:
+        print(f"Removed: {', '.join(found['removed']) or 'none'}. Recorded: {found['adopted']}.")
+    return 0
+
+
+def _newest(operator: Operator) -> str:
+    items = operator.call("GET", PATH, limit=1)["items"]
+    if not items:
+        raise AppError("There is no backup yet. Make one: `groupspaces backup create`.", code="NOT_FOUND")
+    return str(items[0]["id"])
+
+
+def _proved(operator: Operator, backup_id: str, bar: Bar) -> dict[str, Any]:
+    """Have a backup proved, unless that is under way, and return it."""
+    before = operator.call("GET", f"{PATH}/{backup_id}")["proof"]
+    try:
+        operator.call("POST", f"{PATH}/{backup_id}/prove")
+    except AppError as error:
+        if error.code != "BACKUP_BUSY":
+            raise
+    followed(operator, "proof", bar)
+    found: dict[str, Any] = operator.call("GET", f"{PATH}/{backup_id}")
+    if found["proof"] == before:
+        raise AppError(
+            "Something else runs at this instance. Try again when it has ended.", code="BACKUP_BUSY"
+        )
+    return found
+
+
+# --- following what runs ---
+
+
+class Bar:
+    """How far something is: a bar at a terminal, a line for each step in a log, nothing for programs."""
+
+    _CELLS = 28
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self._is_silent: bool = arguments.json
+        self._in_place = sys.stderr.isatty()
+        self._step = ""
+
+    def show(self, step: str, done_bytes: int, total_bytes: int) -> None:
+        """Show it."""
+        if self._is_silent or (not self._in_place and step == self._step):
+            return
+        self._step = step
+        if not self._in_place:
+            print(step, file=sys.stderr, flush=True)
+            return
+        share = min(1.0, done_bytes / total_bytes) if total_bytes else 0.0
+        left = f"{size(done_bytes)} of {size(total_bytes)}, " if total_bytes else ""
+        print(
+            f"\r[{'#' * int(self._CELLS * share):<{self._CELLS}}] {left}{step}\x1b[K",
+            end="",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def end(self) -> None:
+        """Leave the line of the bar."""
+        if self._in_place and self._step and not self._is_silent:
+            print(file=sys.stderr)
+
+
+def followed(operator: Operator, kind: str, bar: Bar) -> None:
+    """Wait until the newest of a kind that runs at the instance has ended. Raises AppError when it failed."""
+    try:
+        while True:
+            works = operator.call("GET", PATH, limit=1)["works"]
+            work = next((one for one in works if one["kind"] == kind), None)
+            if work is not None:
+                bar.show(work["step"], work["done_bytes"], work["total_bytes"])
+            if not any(one["state"] == "running" for one in works):
+                break
+            operator.pause(_LOOK_S)
+    finally:
+        bar.end()
+    if work is not None and work["state"] == "failed":
+        raise AppError(work["error"])
+
+
+# --- words ---
+
+
+def assurance(found: dict[str, Any] | None) -> str:
+    """Say by what this deployment could be restored."""
+    if found is None:
+        return "Not restorable: no backup is proved to be good."
+    rpo = "nothing" if not found["rpo_s"] else f"the last {duration(found['rpo_s'] * 1000)}"
+    return (
+        f"Restorable: {found['backup_id']}, proved {found['proved_at']}, in {duration(found['rto_ms'])}; "
+        f"losing the primary now would lose {rpo}."
+    )
+
+
+def _standing(one: dict[str, Any]) -> str:
+    if one["status"] == "failed":
+        return "failed"
+    if one["proof"] is None:
+        return "not yet"
+    return str(one["proved_at"]) if one["proof"]["ok"] else "NOT GOOD"
+
+
+def _verdict(found: dict[str, Any]) -> str:
+    proof = found["proof"]
+    if proof["ok"]:
+        return f"{found['id']} is good: restored, signed in to and read from in {duration(proof['rto_ms'])}."
+    return f"{found['id']} is not good: {proof['error']}"
