@@ -116,6 +116,12 @@ def _known(operator: Operator, settings: Settings, given: str) -> str:
     if given == _UNDO:
         return _newest_safety(operator)
     if _ID.match(given):
+        try:
+            operator.call("GET", f"{PATH}/{given}")
+        except AppError as error:
+            if error.code != "NOT_FOUND":
+                raise
+            operator.call("POST", f"{PATH}/adopt")  # its archive may be there without a record
         return given
     from groupspaces.ops.backups.making import file_name
 

@@ -116,10 +116,12 @@ async def test_an_answer_is_of_the_type_the_document_names(callers: Callers, op:
     scene = caller_of(callers, op)
     answer = await scene.get(scene.path(op))
     assert answer.status_code == 200, answer.text
-    assert answer.headers["content-type"] == "application/json"
-    msgspec.json.decode(answer.content, type=op.returns)
+    assert answer.headers["content-type"] == op.media_type
     described = openapi_document()["paths"][op.path]["get"]["responses"]["200"]
-    assert "application/json" in described["content"]
+    assert op.media_type in described["content"]
+    if op.media_type != "application/json":
+        return
+    msgspec.json.decode(answer.content, type=op.returns)
     for name, value in times_in(answer.json()):
         assert TIME.match(value), f"{name} is {value}"
 
