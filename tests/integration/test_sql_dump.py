@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
+import math
+import random
 import re
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,16 +18,16 @@ import pytest
 from groupspaces.db import migrate, sql_form, sql_load
 from groupspaces.db.folder import FolderError
 from groupspaces.db.resting_file import RestingFile
+from groupspaces.db.sql_literals import number
 from groupspaces.errors import AppError, DatabaseRefused, Unavailable
 from groupspaces.ops.backups import errands
+from groupspaces.ops.backups.making import Made
 from groupspaces.ops.backups.manifest import TableDigest
-from groupspaces.ops.backups.preparing import PreparedDump, PrepareOrder
+from groupspaces.ops.backups.preparing import Prepared, PrepareOrder
 from groupspaces.ops.backups.progress import Progress
-from groupspaces.ops.backups.sql_text import Exported, ExportOrder, export_sql
+from groupspaces.ops.backups.sql_text import ConvertOrder, Exported, ExportOrder
 from groupspaces.ops.torture.ports import free_port
-from groupspaces.settings import load as load_settings
 from tests.conftest import StartServer
-from tests.support.client import Participant
 from tests.support.disk import SmallDisk
 from tests.support.filled import content, fill
 from tests.support.fleet import SECRET
@@ -40,6 +42,7 @@ from tests.support.sql_dumps import (
     odd,
     rows_left_out,
     sealed,
+    sqlite3,
     statements,
 )
 from tests.support.sqld import Sqld
@@ -149,6 +152,17 @@ def test_sqlite3_loads_it(make: Make, tmp_path: Path) -> None:
     assert rows_of(theirs) == rows_of(source)
     again = dumped(theirs, tmp_path / "again.sql")
     assert lines_of(again)[2:-1] == lines_of(dump)[2:-1]
+
+
+def test_sqlite3_reads_numbers_to_the_last_bit() -> None:
+    """It reads the shortest decimals of three in a thousand one bit wrong (measured 2026-11, 3.40.1)."""
+    drawn = random.Random(1)
+    numbers = [1.1699210331657369e-293, 5e-324, -0.0, math.pi, 1e22, 1.7976931348623157e308]
+    numbers += [math.ldexp(drawn.random() - 0.5, drawn.randrange(-1000, 1000)) for _ in range(2_000)]
+    sql = "".join(f"SELECT hex(ieee754_to_blob({number(one)}));\n" for one in numbers)
+    assert sqlite3(":memory:", sql.encode()).split() == [
+        struct.pack(">d", one).hex().upper() for one in numbers
+    ]
 
 
 def test_sqlite3_loads_nothing_of_one_that_is_cut_off(lines: list[bytes], tmp_path: Path) -> None:
@@ -431,56 +445,11 @@ async def test_one_of_each_earlier_version_is_brought_up_to_date(version: int, t
     dump = dumped(full(tmp_path / "source.db", version=version), tmp_path / "all.sql.gz")
     assert sql_load.head_of(dump).schema_version == version
     to = tmp_path / "new"
-    prepared = await errands.run(
-        "prepare_dump", PrepareOrder(str(dump), str(to), ""), PreparedDump, nobody_hears
-    )
-    assert prepared.head.schema_version == version
+    made = await errands.run("convert", ConvertOrder(str(dump), str(tmp_path), ""), Made, nobody_hears)
+    again = await errands.run("convert", ConvertOrder(str(dump), str(tmp_path), ""), Made, nobody_hears)
+    assert (made.manifest.schema_version, made.file) == (version, again.file)
+    order = PrepareOrder(str(tmp_path / made.file), str(to), "")
+    await errands.run("prepare", order, Prepared, nobody_hears)
     with RestingFile(to / "groupspaces.db") as file:
         file.judge()
         assert file.rows("SELECT max(epoch) FROM lineage") == [(2,)]
-
-
-# --- running instances ---
-
-
-@pytest.mark.sqld
-@pytest.mark.parametrize("mode", ["standalone", "replica"])
-async def test_it_is_exported_from_a_running_instance_and_served_again(
-    mode: str, start_server: StartServer, sqld: Sqld, tmp_path: Path
-) -> None:
-    primary = {"primary.url": sqld.url, "auth.secret": SECRET} if mode == "replica" else {}
-    server = start_server({"limits.enabled": False, **primary}, arguments=("--migrate",))
-    environment = {"GROUPSPACES__DATA__DIR": str(server.data_folder)}
-    if mode == "replica":
-        environment |= {"TURSO_CONNECTION_URL": sqld.url, "AUTH_SECRET": SECRET}
-    async with Participant(server.url) as alice:
-        email = (await alice.sign_up("Alice")).email
-        space_id = await alice.space()
-        await alice.message(space_id, "Kept\nfor 'later'; \\n")
-        exporting = asyncio.create_task(
-            export_sql(load_settings(environment), tmp_path / "all.sql.gz", nobody_hears)
-        )
-        while not exporting.done():
-            await alice.message(space_id, "and another one")
-        exported = await exporting
-    assert exported.head.seq > 0
-    order = PrepareOrder(exported.file, str(tmp_path / "b" / "data"), "", seq=exported.head.seq)
-    (tmp_path / "b").mkdir()
-    await errands.run("prepare_dump", order, PreparedDump, nobody_hears)
-    again = start_server(name="b")
-    async with Participant(again.url) as alice:
-        await alice.sign_in(email)
-        found = await alice.get(f"/api/spaces/{space_id}/messages")
-        assert found.json()["items"][0]["content"] == "Kept\nfor 'later'; \\n"
-
-
-async def test_what_is_not_there_yet_is_told(tmp_path: Path) -> None:
-    settings = load_settings(
-        {
-            "GROUPSPACES__DATA__DIR": str(tmp_path),
-            "TURSO_CONNECTION_URL": "http://127.0.0.1:9",
-            "AUTH_SECRET": SECRET,
-        }
-    )
-    with pytest.raises(DatabaseRefused, match="no replica"):
-        await export_sql(settings, tmp_path / "all.sql", nobody_hears)

@@ -59,7 +59,7 @@ def ended(steps: Generator[Any, None, _T]) -> _T:
 
 def dumped(database: Path, out: Path) -> Path:
     """Dump a database, compressed where the name says so."""
-    ended(sql_dump.write(database, out, compressed=out.suffix == ".gz"))
+    ended(sql_dump.write(database, out, compressed=out.suffix == ".gz", secret=""))
     return out
 
 
@@ -101,14 +101,19 @@ def rows_left_out(database: Path) -> int:
         connection.close()
 
 
-def by_sqlite3(dump: Path, database: Path) -> Path:
-    """Load a dump with Debian's `sqlite3`, as anybody would. Raises RuntimeError with its words."""
+def sqlite3(database: str, sql: bytes) -> str:
+    """Run SQL with Debian's `sqlite3`, and return what it printed. Raises RuntimeError with its words."""
     if shutil.which("sqlite3") is None:
         install("sqlite3")
-    text = b"".join(lines_of(dump))
-    done = subprocess.run(["sqlite3", "-bail", str(database)], input=text, capture_output=True, check=False)
+    done = subprocess.run(["sqlite3", "-bail", database], input=sql, capture_output=True, check=False)
     if done.returncode or done.stderr:
         raise RuntimeError(done.stderr.decode())
+    return done.stdout.decode()
+
+
+def by_sqlite3(dump: Path, database: Path) -> Path:
+    """Load a dump, as anybody would."""
+    sqlite3(str(database), b"".join(lines_of(dump)))
     return database
 
 

@@ -100,7 +100,9 @@ class Backups:
         log(_log, logging.INFO, "backup made", backup=backup_id, seq=record.seq, size_bytes=size_bytes)
         try:
             written = await self._db.write(Batch(records.keep(record)))
-            await self._db.wait_for(written.seq)  # whoever looks next, such as for what is to be proved, finds it
+            await self._db.wait_for(
+                written.seq
+            )  # whoever looks next, such as for what is to be proved, finds it
         except Unavailable as error:
             log(_log, logging.WARNING, "backup not recorded yet", backup=backup_id, why=error.code)
         return record
