@@ -258,6 +258,17 @@ def test_one_of_a_later_version_is_refused(
         sql_load.head_of(dump)
 
 
+def test_a_later_version_that_this_one_may_serve_is_dumped_for_the_later_one(source: Path) -> None:
+    connection = apsw.Connection(str(source))
+    connection.execute(
+        "INSERT INTO migration VALUES (99, 'later', 'x', 1, 1); ALTER TABLE user ADD COLUMN later TEXT"
+    )
+    connection.close()
+    dump = dumped(source, source.with_name("later.sql"))
+    refused(dump, "has schema 99")
+    assert rows_of(by_sqlite3(dump, source.with_name("theirs.db"))) == rows_of(source)
+
+
 def test_one_whose_first_lines_do_not_tell_the_truth_is_refused(lines: list[bytes], tmp_path: Path) -> None:
     newest = len(migrate.known())
     lines[1] = lines[1].replace(b'"schema_version":%d' % newest, b'"schema_version":%d' % (newest - 1))
@@ -410,27 +421,41 @@ async def test_an_export_to_a_full_disk_leaves_the_one_before(source: Path, tmp_
         ]
 
 
-async def test_a_killed_export_leaves_nothing_that_the_next_does_not_remove(tmp_path: Path) -> None:
-    source = fill(tmp_path / "source.db", messages=20_000)
-    folder = tmp_path / "exports"
-    folder.mkdir()
-    order = ExportOrder(str(source), str(folder / "all.sql.gz"))
+def kill_when(step: str) -> Callable[[Progress], None]:
+    """Kill -9 the process of an errand as soon as it tells of a step."""
 
-    def kill(progress: Progress) -> None:
-        if progress.step == "writing SQL":
+    def hear(progress: Progress) -> None:
+        if progress.step == step:
             for child in psutil.Process().children():
                 if any("errand_process" in part for part in child.cmdline()):
                     child.kill()
 
+    return hear
+
+
+async def test_what_a_killed_one_leaves_is_removed_by_the_next(tmp_path: Path) -> None:
+    source = fill(tmp_path / "source.db", messages=20_000)
+    folder = tmp_path / "dumps"
+    folder.mkdir()
+    dump = folder / "all.sql.gz"
+    order = ExportOrder(str(source), str(dump))
     with pytest.raises(Unavailable) as failed:
-        await errands.run("export", order, Exported, kill)
+        await errands.run("export", order, Exported, kill_when("writing SQL"))
     assert failed.value.code == "ERRAND_FAILED"
-    assert not (folder / "all.sql.gz").exists()
+    assert not dump.exists()
     exported = await errands.run("export", order, Exported, nobody_hears)
-    assert [path.name for path in folder.iterdir()] == ["all.sql.gz"]
-    assert exported.size_bytes == (folder / "all.sql.gz").stat().st_size
-    copy = loaded(folder / "all.sql.gz", tmp_path / "copy.db")
-    assert content(copy) == content(source)
+    assert [path.name for path in folder.iterdir()] == [dump.name]
+    assert exported.size_bytes == dump.stat().st_size
+
+    converting = ConvertOrder(str(dump), str(folder), "")
+    for step in ("reading SQL", "compressing"):
+        with pytest.raises(Unavailable) as failed:
+            await errands.run("convert", converting, Made, kill_when(step))
+        assert failed.value.code == "ERRAND_FAILED"
+        assert [path.name for path in folder.iterdir() if path.is_file()] == [dump.name]
+    made = await errands.run("convert", converting, Made, nobody_hears)
+    assert {path.name for path in folder.iterdir()} == {dump.name, made.file}
+    assert content(loaded(dump, tmp_path / "copy.db")) == content(source)
 
 
 async def test_a_place_that_is_none_is_told(source: Path, tmp_path: Path) -> None:
