@@ -206,7 +206,7 @@ def _instead_of_damaged(arguments: argparse.Namespace, settings: Settings, why: 
 
 def _exchange(database: Path, prepared: Path, kept: Path) -> None:
     """Move what is damaged away, its log first: it must never be taken for that of the file that comes. Repeating it goes on."""
-    from groupspaces.db.resting_file import fsync
+    from groupspaces.db.folder import fsync
 
     kept.mkdir(mode=0o700, exist_ok=True)
     for suffix in ("-wal", "-shm", "-journal", ""):

@@ -95,3 +95,12 @@ class DataFolder:
                 os.fsync(file.fileno())
         finally:
             probe.unlink(missing_ok=True)
+
+
+def fsync(path: Path) -> None:
+    """Have the disk hold a file, or the names in a folder, whatever happens to the machine. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -24,6 +24,7 @@ from groupspaces.logging_context import log
 
 from .batch import Batch, Row, SequenceFailed, Value, Written, constraint_error
 from .changes import is_record
+from .folder import fsync
 from .turns import Turns
 
 _log = logging.getLogger("groupspaces.db")
@@ -146,14 +147,18 @@ class LocalPrimary:
         self._on_commit()
 
     async def replace(self, source: Path, before: Path) -> None:
-        """Put the content of another file in the place of all there is, and what was there into the new file `before`.
+        """Put the content of another file in the place of all there is, and what was there into the new file `before`, which appears whole or not at all (a draft, `….part`, may stay).
 
         Nothing is written between the two; writes wait meanwhile, about a second for 100 MB. It is one transaction: readers see the old
         content or the new, and so does whoever starts after a crash. Raises `Unavailable` (`STORAGE_UNAVAILABLE`); nothing is changed then.
         """
 
         def run(connection: apsw.Connection) -> list[Row]:
-            connection.execute("VACUUM INTO ?", (str(before),))
+            draft = before.with_name(f"{before.name}.part")
+            connection.execute("VACUUM INTO ?", (str(draft),))
+            fsync(draft)
+            draft.rename(before)
+            fsync(before.parent)
             prepared = apsw.Connection(str(source), flags=apsw.SQLITE_OPEN_READONLY)
             try:
                 with connection.backup("main", prepared, "main") as copying:
@@ -164,7 +169,7 @@ class LocalPrimary:
 
         try:
             await self._call(run)
-        except apsw.Error as error:
+        except (apsw.Error, OSError) as error:
             raise storage_unavailable(str(error)) from error
         self._on_commit()
 

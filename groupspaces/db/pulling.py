@@ -26,7 +26,7 @@ from . import comparison, resting_file
 from .batch import Batch, Statement
 from .changes import HEAD_SQL, NOBODY, record
 from .comparison import Compared
-from .folder import DataFolder, FolderError
+from .folder import DataFolder, FolderError, fsync
 from .generations import Cause
 from .hrana import PrimaryError
 from .lineage import HOLDING_SQL, begin_epoch_script, holding_of
@@ -47,7 +47,7 @@ from .prospect import Prospect, Source, look, named
 from .reader import quick_check, read_once
 from .remote_primary import RemotePrimary
 from .replica import GenerationRefused, Replica, ReplicaUnavailable, SyncResult
-from .resting_file import Copying, fsync
+from .resting_file import Copying
 from .script import split_script
 
 T = TypeVar("T")

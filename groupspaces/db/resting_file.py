@@ -7,7 +7,6 @@ reading the whole file takes.
 
 from __future__ import annotations
 
-import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from groupspaces.errors import DatabaseRefused
 
 from . import migrate
 from .batch import Row, Statement
-from .folder import FolderError
+from .folder import FolderError, fsync
 from .moved import MADE_BY_US, MARKS_SQL, Marks, marks_of
 
 _ORIGIN_SQL = "SELECT value FROM deployment WHERE name = 'origin'"
@@ -196,15 +195,6 @@ def told(path: Path) -> Iterator[None]:
         raise DatabaseRefused(f"{path} is in use by another program: {error}. Stop that one.") from error
     except (apsw.CorruptError, apsw.NotADBError) as error:
         raise DatabaseRefused(f"{path} is damaged: {error}. {_IF_DAMAGED}") from error
-
-
-def fsync(path: Path) -> None:
-    """Have the disk hold a file, or the names in a folder, whatever happens to the machine. Raises OSError."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _known_names() -> set[Row]:

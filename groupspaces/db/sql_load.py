@@ -23,7 +23,7 @@ import msgspec
 from groupspaces.errors import DatabaseRefused
 
 from . import migrate, resting_file
-from .folder import FolderError
+from .folder import FolderError, fsync
 from .resting_file import RestingFile, told
 from .sql_form import (
     BEGIN,
@@ -106,7 +106,7 @@ def _loaded(lines: _Lines, head: Head, database: Path) -> Iterator[float]:
         connection.execute("COMMIT")
     finally:
         connection.close()
-    resting_file.fsync(database)
+    fsync(database)
 
 
 def _check(database: Path, head: Head) -> None:

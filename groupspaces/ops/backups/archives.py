@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 import zstandard
 
+from groupspaces.db.folder import FolderError
 from groupspaces.ops.backups.manifest import FORMAT, ArchiveRefused, Manifest, decode
 
 MANIFEST = "manifest.json"
@@ -30,12 +31,6 @@ _WINDOW_BYTES = 8 << 20
 # SQLite compresses 3 to 10 times (measured 2026-11), an empty page a thousand times.
 _MAX_RATIO = 500
 _SPARE_BYTES = 64_000_000
-
-
-class NoRoom(ArchiveRefused):
-    """What is in the archive does not fit where it was to go."""
-
-    default_code = "NO_ROOM"
 
 
 def write(out: BinaryIO, manifest: Manifest, sources: Mapping[str, Path]) -> Iterator[int]:
@@ -77,7 +72,7 @@ class Reader:
     def extract(self, folder: Path) -> Iterator[int]:
         """Write all parts below an empty folder, and yield how many bytes of each chunk are done.
 
-        Raises ArchiveRefused, and NoRoom before anything is written. After either, the folder is the caller's to remove.
+        Raises ArchiveRefused, and FolderError without room, before anything is written. After either, the folder is the caller's to remove.
         """
         self._judge_size(folder)
         for part in self.manifest.parts:
@@ -105,7 +100,7 @@ class Reader:
     def _judge_size(self, folder: Path) -> None:
         needed, free = self.manifest.size_bytes + _SPARE_BYTES, shutil.disk_usage(folder).free
         if needed > free:
-            raise NoRoom(
+            raise FolderError(
                 f"{folder} has room for {free // 10**6} MB; {needed // 10**6} MB are needed to unpack this archive."
             )
         if self.manifest.size_bytes > self._archive_bytes * _MAX_RATIO + _SPARE_BYTES:

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from groupspaces.db import resting_file
-from groupspaces.db.folder import DATABASE_NAME
+from groupspaces.db.folder import DATABASE_NAME, fsync
 from groupspaces.db.lineage import Elsewhere
 from groupspaces.db.promote import begin_seed
 from groupspaces.ops.backups import opening
@@ -56,8 +56,8 @@ def prepare(order: PrepareOrder) -> Generator[Progress | Prepared, None, None]:
         resting_file.settle(database)
         database.rename(parts / DATABASE_NAME)
         for path in parts.rglob("*"):
-            resting_file.fsync(path)
-        resting_file.fsync(parts)
+            fsync(path)
+        fsync(parts)
         _appear(parts, to)
         yield Prepared(manifest, seed.seq, seed.size_bytes)
 
@@ -71,4 +71,4 @@ def _appear(folder: Path, to: Path) -> None:
                 f"{to} is not an empty folder. Name one that is empty, or not there yet.", code="NOT_EMPTY"
             ) from error
         raise
-    resting_file.fsync(to.parent)
+    fsync(to.parent)

@@ -150,12 +150,16 @@ class Restoring:
 
     async def finish(self) -> int:
         """Make backups of what a restore has set aside that was killed before it could, and return how many. Raises Conflict (`BACKUP_BUSY`)."""
-        if not any(self._backups.folder.glob(_ASIDE_GLOB)):
+        if self._backups.works.running is None:
+            await asyncio.to_thread(shutil.rmtree, self._backups.folder / _PREPARED, ignore_errors=True)
+        if not any(self._backups.folder.glob(f"{_ASIDE_GLOB}*")):
             return 0
         return await self._backups.works.run("backup", "", SAFETY, self._keep_asides)
 
     async def _keep_asides(self, told: Told) -> int:
         kept = 0
+        for draft in self._backups.folder.glob(f"{_ASIDE_GLOB}.part*"):
+            draft.unlink()
         for aside in sorted(self._backups.folder.glob(_ASIDE_GLOB)):
             backup_id = aside.stem.removeprefix("aside-")
             await self._backups.keep_file(aside, backup_id, SAFETY, told)

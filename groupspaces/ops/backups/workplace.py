@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from groupspaces.db.resting_file import fsync
+from groupspaces.db.folder import fsync
 
 _PLACES = ".work"
 _LOCK = "lock"
