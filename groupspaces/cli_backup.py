@@ -1,4 +1,4 @@
-"""`groupspaces backup …`: make, list, prove, and let go of backups, at the running server or without one.
+"""`groupspaces backup …`: make, list, prove, and let go of backups, at the running server or without one; take the data away as SQL.
 
 Owns the words and the progress; what is done is `ops/backups/`. Going back to one is `cli_restore.py`.
 """
@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from groupspaces.cli_call import Operator, add_json, print_facts, print_json, print_table
 from groupspaces.cli_running import duration, size
 from groupspaces.errors import AppError
+
+if TYPE_CHECKING:
+    from groupspaces.ops.backups.progress import Progress
 
 PATH = "/api/ops/backups"
 _EXIT_FAILED = 1
@@ -19,6 +22,7 @@ _LOOK_S = 0.2
 _EXAMPLES = """examples:
   groupspaces backup create --prove
   groupspaces backup list
+  groupspaces backup export --sql data.sql.gz
   groupspaces restore 20261122T020000Z-1a2b3c --dry-run"""
 
 
@@ -56,7 +60,17 @@ def add_commands(commands: Any) -> None:
         "prune", help="record archives that were found, and remove backups that are needed no more"
     )
     prune.set_defaults(command=_prune)
-    add_json(create, listing, show, prove, delete, prune)
+    export = actions.add_parser("export", help="write all data as SQL that sqlite3 and other servers load")
+    export.add_argument(
+        "--sql",
+        metavar="FILE",
+        nargs="?",
+        const="",
+        required=True,
+        help="a file .sql or .sql.gz (one named by the time)",
+    )
+    export.set_defaults(command=_export)
+    add_json(create, listing, show, prove, delete, prune, export)
 
 
 def _create(arguments: argparse.Namespace) -> int:
@@ -144,6 +158,12 @@ def _prune(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _export(arguments: argparse.Namespace) -> int:
+    from groupspaces.cli_sql import export
+
+    return export(arguments)
+
+
 def _newest(operator: Operator) -> str:
     items = operator.call("GET", PATH, limit=1)["items"]
     if not items:
@@ -197,6 +217,10 @@ class Bar:
             file=sys.stderr,
             flush=True,
         )
+
+    def show_progress(self, found: Progress) -> None:
+        """Show how far an errand of this process is."""
+        self.show(found.step, found.done_bytes, found.total_bytes)
 
     def end(self) -> None:
         """Leave the line of the bar."""

@@ -20,6 +20,7 @@ from groupspaces.cli_backup import PATH, Bar, followed
 from groupspaces.cli_call import Operator, add_json, agreed, print_facts, print_json
 from groupspaces.cli_long import Display, run
 from groupspaces.cli_running import counted, size
+from groupspaces.cli_sql import archive_of, is_dump
 from groupspaces.db.folder import DATABASE_NAME, DataFolder, FolderError
 from groupspaces.deployment_secrets import fingerprints, with_secrets
 from groupspaces.errors import AppError, DatabaseRefused, SettingsError
@@ -36,7 +37,8 @@ _EXIT_FAILED = 1
 _UNDO = "undo"
 _ID = re.compile(r"^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}$")
 _WORK_FOLDER = "restoring-primary"
-_HOW = """ARCHIVE is a file, the id of a backup (`groupspaces backup list`), or `undo`: what was there before the last restore.
+_HOW = """ARCHIVE is a file, the id of a backup (`groupspaces backup list`), or `undo`: what was there before the last restore. A file
+.sql or .sql.gz is what `groupspaces backup export --sql` wrote.
 
 Without --to or --to-primary, this instance goes back to it, running or not. What was there before becomes a backup of its own, so that
 `groupspaces restore undo` is the way back. With --to, a new data folder is made and nothing else is touched. With --to-primary, everything
@@ -63,6 +65,16 @@ def add_commands(commands: Any) -> None:
 
 def _restore(arguments: argparse.Namespace) -> int:
     settings = load(os.environ)
+    if not is_dump(arguments.archive):
+        return _restore_archive(arguments, settings)
+    beside = Path(arguments.to).absolute().parent if arguments.to else settings.data_dir
+    dump, passphrase = _archive(settings, arguments.archive), settings.backup.passphrase
+    with archive_of(dump, beside, passphrase, Bar(arguments)) as archive:
+        arguments.archive = str(archive)
+        return _restore_archive(arguments, settings)
+
+
+def _restore_archive(arguments: argparse.Namespace, settings: Settings) -> int:
     if arguments.to is None and arguments.to_primary is None:
         return _in_place(arguments, settings)
     archive = _archive(settings, arguments.archive)
@@ -249,7 +261,7 @@ def _prepare(arguments: argparse.Namespace, settings: Settings, archive: Path, t
             "prepare",
             order,
             Prepared,
-            lambda found: bar.show(found.step, found.done_bytes, found.total_bytes),
+            bar.show_progress,
         )
 
     try:

@@ -23,10 +23,10 @@ from groupspaces.errors import AppError, SettingsError
 from groupspaces.ops.backups.adopting import AdoptOrder, adopt
 from groupspaces.ops.backups.errands import STORAGE
 from groupspaces.ops.backups.making import MakeOrder, make
-from groupspaces.ops.backups.preparing import PrepareOrder, prepare, prepare_dump
+from groupspaces.ops.backups.preparing import PrepareOrder, prepare
 from groupspaces.ops.backups.progress import Progress
 from groupspaces.ops.backups.proof import ProveOrder, prove
-from groupspaces.ops.backups.sql_text import ExportOrder, export
+from groupspaces.ops.backups.sql_text import ConvertOrder, ExportOrder, convert, export
 
 Errand = Callable[[Any], Iterator[Any]]
 
@@ -44,7 +44,7 @@ ERRANDS: dict[str, tuple[type[msgspec.Struct], Errand]] = {
     "prepare": (PrepareOrder, prepare),
     "prove": (ProveOrder, _proved),
     "export": (ExportOrder, export),
-    "prepare_dump": (PrepareOrder, prepare_dump),
+    "convert": (ConvertOrder, convert),
 }
 
 _NICENESS = 10

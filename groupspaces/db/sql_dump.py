@@ -14,7 +14,6 @@ import msgspec
 
 from groupspaces import __version__
 from groupspaces.errors import DatabaseRefused
-from groupspaces.times import rfc3339
 
 from . import migrate
 from .folder import FolderError
@@ -39,14 +38,16 @@ from .sql_form import (
 from .sql_literals import literal, text
 
 
-def write(database: Path, out: Path, *, compressed: bool) -> Generator[float, None, tuple[Head, int]]:
-    """Write a dump of a resting database to a new file, by gzip where it is `compressed`.
+def write(
+    database: Path, out: Path, *, compressed: bool, secret: str
+) -> Generator[float, None, tuple[Head, int]]:
+    """Write a dump of a resting database to a new file, by gzip where it is `compressed`. `secret` is a fingerprint.
 
     Yields how far it is, from 0 to 1; returns what the dump says of itself, and how many rows it has. Raises FolderError, after which `out` is the
     caller's to remove, and DatabaseRefused for a database that is none of ours, not whole, or holds what could not be read back.
     """
     with RestingFile(database) as file:
-        head = _head(file)
+        head = _head(file, secret)
         try:
             with out.open("xb") as opened:
                 out.chmod(0o600)
@@ -124,7 +125,7 @@ class _Lines:
             self._zipped.close()
 
 
-def _head(file: RestingFile) -> Head:
+def _head(file: RestingFile, secret: str) -> Head:
     """Say what a database holds."""
     exists_sql, ledger_sql = migrate.ledger_sql()
     if not file.rows(exists_sql):
@@ -137,8 +138,8 @@ def _head(file: RestingFile) -> Head:
     if file.marks().moving is not None:
         raise DatabaseRefused(f"A move into {file.path} has not finished: there is nothing whole in it.")
     holding = holding_of(file.rows(HOLDING_SQL))
-    made_at = rfc3339(time.time_ns() // 10**6)
-    return Head(FORMAT, __version__, version, holding.seq, holding.epoch or 0, made_at)
+    made_at_ms = time.time_ns() // 10**6
+    return Head(FORMAT, __version__, version, holding.seq, holding.epoch or 0, made_at_ms, secret)
 
 
 def _judge_schema(file: RestingFile, version: int) -> None:

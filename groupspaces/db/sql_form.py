@@ -41,18 +41,24 @@ WHERE schema = 'main' AND type = 'table' AND {MADE_BY_US} ORDER BY name"""
 _COLUMNS_SQL = "SELECT name, type, pk FROM pragma_table_info(?) ORDER BY cid"
 _PARENTS_SQL = 'SELECT DISTINCT "table" FROM pragma_foreign_key_list(?1) WHERE "table" <> ?1 ORDER BY 1'
 
+# The last day of the year 9999.
+_END_OF_TIME_MS = 253_402_214_400_000
 _Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class Head(msgspec.Struct, frozen=True):
-    """What a dump says of itself first: the schema and feed position that it holds, of which history (`epoch`), and when it was made."""
+    """What a dump says of itself first: the schema and feed position that it holds, of which history (`epoch`), and when it was made.
+
+    `secret` is the fingerprint of the deployment's `auth.secret`, without which second factors cannot be read.
+    """
 
     format: _Count
     version: Annotated[str, Meta(max_length=64)]
     schema_version: _Count
     seq: _Count
     epoch: _Count
-    made_at: Annotated[str, Meta(max_length=64)]
+    made_at_ms: Annotated[int, Meta(ge=0, le=_END_OF_TIME_MS)]
+    secret: Annotated[str, Meta(max_length=64)]
 
 
 class End(msgspec.Struct, frozen=True):

@@ -41,6 +41,7 @@ LAYER_OF_PART = {
     "cli_replica": 7,
     "cli_restore": 7,
     "cli_secret": 7,
+    "cli_sql": 7,
     "cli_tokens": 7,
     "cli_torture": 7,
     "cli_users": 7,

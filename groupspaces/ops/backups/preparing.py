@@ -15,9 +15,8 @@ import msgspec
 from groupspaces.db import resting_file
 from groupspaces.db.folder import DATABASE_NAME, fsync
 from groupspaces.db.lineage import Elsewhere
-from groupspaces.db.promote import Seed, begin_seed
-from groupspaces.db.sql_form import Head
-from groupspaces.ops.backups import opening, sql_text
+from groupspaces.db.promote import begin_seed
+from groupspaces.ops.backups import opening
 from groupspaces.ops.backups.manifest import DATABASE, ArchiveRefused, Manifest
 from groupspaces.ops.backups.progress import Progress
 from groupspaces.ops.backups.proof import bring_up_to_date
@@ -42,14 +41,6 @@ class Prepared(msgspec.Struct, frozen=True):
     size_bytes: int
 
 
-class PreparedDump(msgspec.Struct, frozen=True):
-    """The same, where a portable dump was in the archive's place."""
-
-    head: Head
-    seq: int
-    size_bytes: int
-
-
 def prepare(order: PrepareOrder) -> Generator[Progress | Prepared, None, None]:
     """Prepare a folder: yield how far it is, and in the end what it holds. Raises ArchiveRefused, FolderError and OSError."""
     to = Path(order.to)
@@ -58,33 +49,17 @@ def prepare(order: PrepareOrder) -> Generator[Progress | Prepared, None, None]:
         parts = place / "parts"
         yield from opening.check(manifest, parts)
         yield Progress("bringing the schema up to date")
-        asyncio.run(bring_up_to_date(parts / DATABASE))
-        seed = _begun(parts, to, order, manifest.seq)
+        database = parts / DATABASE
+        asyncio.run(bring_up_to_date(database))
+        lost = max(0, order.seq - manifest.seq)
+        seed = begin_seed(database, Elsewhere(lost, order.epoch))
+        resting_file.settle(database)
+        database.rename(parts / DATABASE_NAME)
+        for path in parts.rglob("*"):
+            fsync(path)
+        fsync(parts)
+        _appear(parts, to)
         yield Prepared(manifest, seed.seq, seed.size_bytes)
-
-
-def prepare_dump(order: PrepareOrder) -> Generator[Progress | PreparedDump, None, None]:
-    """Prepare a folder from a portable dump, like `prepare`."""
-    to = Path(order.to)
-    with place_in(to.parent) as place:
-        parts = place / "parts"
-        parts.mkdir(mode=0o700)
-        head = yield from sql_text.load(Path(order.archive), parts / DATABASE)
-        seed = _begun(parts, to, order, head.seq)
-        yield PreparedDump(head, seed.seq, seed.size_bytes)
-
-
-def _begun(parts: Path, to: Path, order: PrepareOrder, seq: int) -> Seed:
-    """Begin a new epoch in what was found, and give the folder its name."""
-    database = parts / DATABASE
-    seed = begin_seed(database, Elsewhere(max(0, order.seq - seq), order.epoch))
-    resting_file.settle(database)
-    database.rename(parts / DATABASE_NAME)
-    for path in parts.rglob("*"):
-        fsync(path)
-    fsync(parts)
-    _appear(parts, to)
-    return seed
 
 
 def _appear(folder: Path, to: Path) -> None:
