@@ -32,7 +32,10 @@ def undo_newest(database: Path) -> None:
     newest = migrate.known()[-1]
     statements = [Statement(sql) for sql in split_script(newest.down)]
     forget = Statement("DELETE FROM migration WHERE version = ?", (newest.version,))
-    resting_file.write(database, *statements, forget)
+    untold = Statement(
+        "DELETE FROM change WHERE seq = (SELECT max(seq) FROM change) AND kind = 'schema.migrated'"
+    )
+    resting_file.write(database, *statements, forget, untold)
 
 
 async def test_a_start_with_a_newer_version_backs_up_once_for_each_state(start_server: StartServer) -> None:
