@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -76,6 +76,7 @@ from groupspaces.ops import (
     doorbell_api,
     fleet_api,
     jobs_api,
+    maintenance_api,
     metrics,
     replication_api,
     secrets_api,
@@ -92,6 +93,7 @@ from groupspaces.ops.backups.proving import Proofs
 from groupspaces.ops.backups.restoring import Restoring
 from groupspaces.ops.backups.works import Works
 from groupspaces.ops.conditions import Conditions
+from groupspaces.ops.draining import Draining
 from groupspaces.ops.health import Lifecycle
 from groupspaces.ops.instances import Fleet
 from groupspaces.ops.jobs import JobControl, JobHistory
@@ -104,7 +106,8 @@ from groupspaces.ops.tuning import Tuning
 from groupspaces.ops.watch import Watch
 from groupspaces.settings import Settings
 from groupspaces.signing import Signer
-from groupspaces.web import openapi, stream
+from groupspaces.times import rfc3339
+from groupspaces.web import maintenance, openapi, stream
 from groupspaces.web.activity import Activity
 from groupspaces.web.application import application
 from groupspaces.web.bookmarks import Bookmarks
@@ -140,6 +143,7 @@ FEATURES = (
     audit_api,
     jobs_api,
     backups_api,
+    maintenance_api,
     replication_api,
     verification_api,
     secrets_api,
@@ -188,13 +192,24 @@ class Application:
         # The order of those who listen to the feed: first what is remembered is dropped, then people are told.
         pages = Pages(db)
         db.subscribe(pages.on_changes)
-        self._hub = Hub(db, members=functools.partial(members.ids, db.read), on_subscribe=self._pulse.quicken)
+        self._hub = Hub(
+            db,
+            members=functools.partial(members.ids, db.read),
+            notice=self._notice,
+            on_subscribe=self._pulse.quicken,
+        )
         for feature in EVENTS:
             for noun, renderer in feature.renderers(db).items():
                 self._hub.render(noun, renderer)
         self._activity = Activity(on_arrival=self._somebody_arrived, seat=crew.seat)
         traffic = Traffic()
         conditions = Conditions(clock)
+        self._draining = Draining(
+            self._lifecycle,
+            self._hub,
+            conditions,
+            tell_others=lambda on: crew.tell_all("drain", on),
+        )
         self._fleet = Fleet(
             db,
             identity,
@@ -323,6 +338,7 @@ class Application:
                 Ceremonies: Ceremonies(settings.public_url, keys, clock),
                 SignUpRules: rules,
                 Lifecycle: self._lifecycle,
+                Draining: self._draining,
                 Metrics: self._metrics,
                 Identity: identity,
                 KeyRing: keys,
@@ -358,6 +374,7 @@ class Application:
             "counted": self._counted,
             "refresh": self._refresh,
             "seen": self._report_seen,
+            "drain": self._drained_elsewhere,
         }
         await self._crew.join(verbs)
         await self._db.open()
@@ -461,6 +478,9 @@ class Application:
     async def _arrived_elsewhere(self, line: Line, payload: Any) -> None:
         self._somebody_arrived()
 
+    async def _drained_elsewhere(self, line: Line, payload: Any) -> None:
+        self._draining.here(on=bool(payload))
+
     async def _report_traffic(self, line: Line, payload: Any) -> WorkerReport:
         return self._metrics.report()
 
@@ -508,6 +528,11 @@ class Application:
         elif self._db.mode == "replica":
             self._scheduler.run_soon("replica_sync")
             self._scheduler.run_soon("heartbeat")
+
+    async def _notice(self) -> Mapping[str, Any] | None:
+        """Return what every page is to show at once: that nobody saves anything for now."""
+        found = await maintenance.current(self._db)
+        return None if found is None else {"message": found.message, "since": rfc3339(found.since_ms)}
 
     def _backups_changed(self, changes: Sequence[Change]) -> None:
         if self._assurance.on_changes(changes):

@@ -21,6 +21,7 @@ from groupspaces import (
     cli_audit,
     cli_backup,
     cli_db,
+    cli_maintenance,
     cli_replica,
     cli_restore,
     cli_secret,
@@ -110,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     cli_db.add_commands(commands)
     cli_backup.add_commands(commands)
     cli_restore.add_commands(commands)
+    cli_maintenance.add_commands(commands)
     cli_torture.add_commands(commands)
     for accounts in (cli_users, cli_tokens, cli_audit, cli_secret):
         accounts.add_commands(commands)

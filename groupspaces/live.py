@@ -13,8 +13,9 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextvars import Context
+from typing import Any
 
 from .db.changes import FEED_RESET, FIRST_SQL, ROW, SPACE, Change, change_of
 from .db.database import Database
@@ -48,19 +49,35 @@ Renderer = Callable[[Change], Awaitable[Rendered]]
 Members = Callable[[int], Awaitable[Iterable[int]]]
 
 
+# What is said to everybody beside how fresh things are: facts of JSON, None for nothing.
+Notice = Mapping[str, Any] | None
+
+
 def _nobody_asked() -> None: ...
+
+
+async def _no_notice() -> Notice:
+    return None
 
 
 class Hub:
     """All open streams of this process."""
 
     def __init__(
-        self, db: Database, *, members: Members, on_subscribe: Callable[[], None] = _nobody_asked
+        self,
+        db: Database,
+        *,
+        members: Members,
+        notice: Callable[[], Awaitable[Notice]] = _no_notice,
+        on_subscribe: Callable[[], None] = _nobody_asked,
     ) -> None:
-        """`members(space_id)` returns who belongs to a space now; `on_subscribe` is told of each new stream."""
+        """`members(space_id)` returns who belongs to a space now, `notice` what everybody is to be told at once; `on_subscribe` is told of each new stream."""
         self._db = db
         self._on_subscribe = on_subscribe
         self._load_members = members
+        self._load_notice = notice
+        self._notice: Notice = None
+        self._has_noticed = False  # from then on, that there is none is said as well
         self._renderers: dict[str, Renderer] = {}
         self._streams: dict[int, list[Stream]] = {}
         self._members: dict[int, frozenset[int]] = {}
@@ -84,6 +101,10 @@ class Hub:
         self._stopping = True
         for stream in self._all_streams():
             stream.close("stopping")
+
+    def resume(self) -> None:
+        """Take streams again after `drain`."""
+        self._stopping = False
 
     async def close(self) -> None:
         """Drain and end the hub's tasks."""
@@ -157,14 +178,31 @@ class Hub:
         return None if len(frames) > MAX_REPLAYED else b"".join(frames)
 
     def freshness(self) -> bytes:
-        """Return the frame that says how fresh this instance is now; nothing in standalone mode, where all is fresh."""
+        """Return the frame that says how fresh this instance is now; nothing in standalone mode, where all is fresh, without a notice."""
         status = self._db.status()
-        if status.mode == "standalone":
+        if status.mode == "standalone" and not self._has_noticed:
             return b""
         as_of = None if status.as_of_ms is None else rfc3339(status.as_of_ms)
         # The age as well: who reads this may have another clock, and this instance's may be wrong.
-        facts = {"as_of": as_of, "lag_ms": status.lag_ms, "feed_seq": status.seq, "primary": status.primary}
+        facts: dict[str, Any] = {
+            "as_of": as_of,
+            "lag_ms": status.lag_ms,
+            "feed_seq": status.seq,
+            "primary": status.primary,
+        }
+        if self._has_noticed:
+            facts["maintenance"] = self._notice
         return freshness_frame(facts)
+
+    async def look_at_notice(self) -> bool:
+        """Read anew what everybody is to be told, and return whether that is something else than before."""
+        try:
+            found = await self._load_notice()
+        except Unavailable:
+            return False
+        before, self._notice = self._notice, found
+        self._has_noticed = self._has_noticed or found is not None
+        return before != found
 
     def restart(self, stream: Stream) -> int:
         """Begin a stream anew at the feed's head, which is returned: for one that is told to reload."""
@@ -331,16 +369,17 @@ class Hub:
     # --- freshness ---
 
     async def _tell_freshness(self) -> None:
-        """In replica mode, say how fresh this instance is every 5 s and when the primary comes or goes."""
+        """Say how fresh this instance is every 5 s in replica mode, when the primary comes or goes, and when there is a notice or another one."""
         told_s, told_primary = 0.0, ""
         while True:
             await asyncio.sleep(_FRESHNESS_CHECK_S)
             self._close_expired()
             status = self._db.status()
-            if status.mode == "standalone":
-                continue
-            if status.primary == told_primary and time.monotonic() - told_s < _FRESHNESS_S:
-                continue
+            if not await self.look_at_notice():
+                if status.mode == "standalone":
+                    continue
+                if status.primary == told_primary and time.monotonic() - told_s < _FRESHNESS_S:
+                    continue
             told_s, told_primary = time.monotonic(), status.primary
             frame = self.freshness()
             for stream in self._all_streams():

@@ -9,6 +9,7 @@ from groupspaces.ops.backups.assurance import Assurance
 from groupspaces.ops.conditions import Conditions, ConditionShown
 from groupspaces.ops.health import Health, Lifecycle, LimitsHealth, examine
 from groupspaces.ops.watch import Watch
+from groupspaces.web import maintenance
 from groupspaces.web.context import Context
 from groupspaces.web.limits import Limiter
 from groupspaces.web.operations import OPERATOR, PUBLIC, operation
@@ -77,11 +78,13 @@ async def live(ctx: Context) -> Response:
     reads_data=False,
 )
 async def ready(ctx: Context) -> Response:
-    """Answer 200 when migrated, loaded and not draining, else 503."""
+    """Answer 200 when migrated, loaded, and neither drained nor in maintenance, else 503."""
     if ctx.part(Lifecycle).draining:
         return _json(Alive("draining"), 503)
     if not ctx.services.db.status().ready:
         return _json(Alive("loading"), 503)
+    if ctx.part(Lifecycle).closing or await maintenance.current(ctx.services.db) is not None:
+        return _json(Alive("maintenance"), 503)
     return _json(Alive("ready"), 200)
 
 

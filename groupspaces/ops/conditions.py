@@ -43,6 +43,8 @@ TITLES = {
     "worker_silent": "The process of this instance that keeps its data equal to the primary's and runs its jobs does not answer.",
     "audit_broken": "Somebody has changed the audit record: check it with `groupspaces audit verify`.",
     "peer_silent": "An instance of the fleet has not been heard of.",
+    "draining": "This instance is drained: load balancers send people elsewhere.",
+    "maintenance": "Maintenance is on: nobody but operators saves anything.",
     "backup_old": "No backup has been made for too long.",
     "proof_old": "No backup has been proved to be good for too long.",
     "proof_failed": "The newest backup is not good: it could not be restored.",

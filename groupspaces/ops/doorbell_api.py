@@ -32,6 +32,7 @@ _decode = msgspec.json.Decoder(Ring).decode
     rate="free",
     raw=True,
     also=(204, 400, 401, 413, 415, 429),
+    during_maintenance=True,
 )
 async def doorbell(ctx: Context) -> Response:
     """Answer 202 when a fetch follows, 204 when the ring says nothing new or the doorbell is off."""

@@ -20,6 +20,7 @@ from groupspaces.errors import Unavailable
 from groupspaces.ops.backups.assurance import Restorable
 from groupspaces.ops.conditions import Conditions
 from groupspaces.times import rfc3339
+from groupspaces.web import maintenance
 
 # Reads work, and are older than they should be.
 _DEGRADING = frozenset(("replica_behind", "worker_silent"))
@@ -57,8 +58,15 @@ class ActiveCondition(msgspec.Struct, frozen=True):
     since: str
 
 
+class MaintenanceHealth(msgspec.Struct, frozen=True):
+    """That nobody but operators saves anything, what they say about it, and since when."""
+
+    message: str
+    since: str
+
+
 class Health(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The answer of `GET /api/health`; `replica` is there in replica mode only, `limits` unless they are off, `restorable` once a backup is proved, `conditions` if any."""
+    """The answer of `GET /api/health`; `replica` is there in replica mode only, `limits` unless they are off, `restorable` once a backup is proved, `maintenance` while it is on, `conditions` if any."""
 
     status: Literal["healthy", "degraded", "unhealthy"]
     timestamp: str
@@ -69,14 +77,16 @@ class Health(msgspec.Struct, frozen=True, omit_defaults=True):
     replica: ReplicaHealth | None = None
     limits: LimitsHealth | None = None
     restorable: Restorable | None = None
+    maintenance: MaintenanceHealth | None = None
     conditions: tuple[ActiveCondition, ...] = ()
 
 
 @dataclass(slots=True)
 class Lifecycle:
-    """Whether this process still takes traffic; `app.py` moves it."""
+    """Whether this process still takes traffic; `closing` while maintenance is about to begin."""
 
     draining: bool = False
+    closing: bool = False
 
 
 async def examine(
@@ -88,10 +98,11 @@ async def examine(
 ) -> Health:
     """Read from the database and say how this instance is. Never raises; costs one short read."""
     status = db.status()
-    holding = Holding()
+    holding, maintained = Holding(), None
     try:
         # From the file itself: "SELECT 1" would be answered without touching it.
         holding = holding_of(await db.read(HOLDING_SQL))
+        maintained = await maintenance.current(db)
         readable = True
     except Unavailable:
         readable = False
@@ -124,6 +135,9 @@ async def examine(
         replica=replica if db.mode == "replica" else None,
         limits=limits,
         restorable=restorable,
+        maintenance=None
+        if maintained is None
+        else MaintenanceHealth(maintained.message, rfc3339(maintained.since_ms)),
         conditions=tuple(
             ActiveCondition(condition.name, rfc3339(condition.since_ms)) for condition in active
         ),

@@ -22,6 +22,7 @@ from groupspaces.identity import Identity
 from groupspaces.live import Hub
 from groupspaces.settings import Settings
 
+from . import maintenance
 from .activity import Activity
 from .bookmarks import Bookmarks
 from .cookies import SessionCookies
@@ -79,6 +80,7 @@ class Context:
     idempotency: IdempotencyKey | None = None
     written_seq: int = 0
     must_be_confirmed: bool = False
+    during_maintenance: bool = True
 
     @property
     def user_id(self) -> int:
@@ -146,6 +148,9 @@ class Context:
         if self.principal is not None:
             standing = self.services.credentials.standing(self.principal, confirmed=self.must_be_confirmed)
             batch = replace(batch, requires=(*batch.requires, *standing))
+        if not self.during_maintenance and not self.is_local_operator:
+            actor_id = None if self.principal is None else self.principal.user_id
+            batch = replace(batch, requires=(*batch.requires, maintenance.requirement(actor_id)))
         if self.idempotency is None:
             written = await self.services.db.write(batch)
         else:

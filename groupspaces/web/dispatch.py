@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from groupspaces.db.database import Database
 from groupspaces.errors import Forbidden, NotFound, Unauthenticated
 
+from . import maintenance
 from .auth import Authenticator, SameOrigin
 from .bookmarks import Bookmarks, freshness
 from .context import LOCAL_OPERATOR, Context, Services
@@ -202,6 +203,8 @@ class _Handling:
             await operation.access.check(ctx)  # on a state that is fresh already
         else:
             await self._admit(call, ctx)
+        if not operation.during_maintenance:
+            await self._refuse_in_maintenance(ctx)
         bookmark = 0
         elsewhere = forwarding.target(scope) if forwarding is not None else None
         if forwarding is not None and elsewhere is not None:
@@ -234,6 +237,12 @@ class _Handling:
         renewed = self._services.cookies.renewed(headers.get(b"cookie", b""), lasts_s)
         if renewed is not None:
             answer_headers.append(renewed)
+
+    async def _refuse_in_maintenance(self, ctx: Context) -> None:
+        """Refuse a write while operators have maintenance on, here and by the primary, unless it is one of theirs."""
+        ctx.during_maintenance = False
+        if not ctx.is_local_operator and (ctx.principal is None or not ctx.principal.is_operator):
+            await maintenance.require_off(self._db)
 
     def _check_verified(self, operation: Operation, principal: Principal) -> None:
         if (

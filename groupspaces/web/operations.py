@@ -138,6 +138,7 @@ class Operation:
     needs_session: bool
     reads_data: bool
     for_unverified: bool
+    during_maintenance: bool
     also: tuple[int, ...]
 
     @property
@@ -179,6 +180,7 @@ def operation(
     needs_session: bool | None = None,
     reads_data: bool = True,
     for_unverified: bool = False,
+    during_maintenance: bool = False,
     also: tuple[int, ...] = (),
 ) -> Callable[[Handler], Operation]:
     """Declare the decorated `async def handler(ctx[, body][, query])` as one HTTP call.
@@ -198,6 +200,7 @@ def operation(
     `reads_data` is false for a GET that tells nothing out of the database: no bookmark holds it up.
     `also` are statuses it answers with beyond those that follow from the rest, for the document.
     `for_unverified` lets people call a write who have yet to confirm their address, where `auth.require_verified_email` is on.
+    `during_maintenance` lets everybody call a write also then: what lets people in, and what they protect themselves by.
     Raises TypeError for what cannot be served.
     """
     if replay is not None and method != "POST":
@@ -227,6 +230,7 @@ def operation(
             needs_session=access is not PUBLIC if needs_session is None else needs_session,
             reads_data=reads_data,
             for_unverified=for_unverified,
+            during_maintenance=during_maintenance or method == "GET",
             also=also,
         )
 

@@ -110,6 +110,7 @@ class _EventStream(Response):
         A caller ahead of us misses nothing: see `after_seq`.
         """
         begin = self._stream.after_seq
+        await self._hub.look_at_notice()
         if self._after_seq is None:
             return self._hub.freshness() + position_frame(begin)
         missed = await self._hub.replay(self._stream.user_id, self._after_seq, begin)

@@ -33,6 +33,7 @@ from tests.features.world import PASSWORD, URL, World
 from tests.support.wait import wait_until
 
 _EVENTS = "text/event-stream"
+_NO_MAINTENANCE = Statement("DELETE FROM maintenance")
 _DAY_MS = 86_400_000
 
 # Those who belong to the scene's space; the tokens are the owner's, but for the operator's.
@@ -177,6 +178,7 @@ class Cast:
             token = rows.session(next(ids), users[holder], confirmed=caller != "unconfirmed")
             cookie = self._cookies.issue(token, 0, 3600)[1]
             headers["cookie"] = f"gs_session={self._cookies.value(cookie).decode()}"
+        self._world.app._draining.end()
         await wait_until(lambda: self._world.app._works.running is None, 30, "no backup is made or proved")
         common = {
             "job_id": _JOBS.get(caller, "audit_check"),
@@ -185,7 +187,9 @@ class Cast:
             "backup_id": self._archive(rows.backup(number, self._instance_id)),
         }
         await self._world.db.write(
-            Batch([*rows.statements, record("test.changed", actor_id=None, audience="nobody")])
+            Batch(
+                [*rows.statements, _NO_MAINTENANCE, record("test.changed", actor_id=None, audience="nobody")]
+            )
         )
         await self._world.db.catch_up()
         target = {"user_id": users["target"], "username": usernames["target"]}

@@ -37,6 +37,7 @@ LAYER_OF_PART = {
     "cli_call": 7,
     "cli_db": 7,
     "cli_long": 7,
+    "cli_maintenance": 7,
     "cli_promote": 7,
     "cli_replica": 7,
     "cli_restore": 7,

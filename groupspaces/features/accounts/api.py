@@ -132,6 +132,7 @@ async def post_sign_up(ctx: Context, body: SignUp) -> SignedIn:
     body=SignIn,
     returns=SignedIn,
     rate="auth",
+    during_maintenance=True,
 )
 async def post_sign_in(ctx: Context, body: SignIn) -> SignedIn:
     db = ctx.services.db
@@ -158,6 +159,7 @@ async def post_sign_in(ctx: Context, body: SignIn) -> SignedIn:
     summary="End this session",
     tag="Authentication",
     for_unverified=True,
+    during_maintenance=True,
 )
 async def post_sign_out(ctx: Context) -> None:
     await sessions.end_own(ctx.write, ctx.user_id, session_id_of(ctx), ctx.origin)
@@ -207,6 +209,7 @@ async def get_sessions(ctx: Context, query: SessionsQuery) -> SessionList:
     summary="End one of your sessions",
     tag="Authentication",
     for_unverified=True,
+    during_maintenance=True,
 )
 async def delete_session(ctx: Context) -> None:
     session_id = ctx.params["session_id"]

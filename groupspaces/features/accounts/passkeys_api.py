@@ -131,6 +131,7 @@ async def delete_passkey(ctx: Context) -> None:
     summary="Begin to sign in with a passkey",
     tag="Authentication",
     returns=Begun,
+    during_maintenance=True,
 )
 async def post_sign_in_options(ctx: Context) -> Begun:
     return ctx.part(Ceremonies).begin_sign_in()
@@ -145,6 +146,7 @@ async def post_sign_in_options(ctx: Context) -> Begun:
     body=PasskeyAnswer,
     returns=SignedIn,
     rate="auth",
+    during_maintenance=True,
 )
 async def post_passkey_sign_in(ctx: Context, body: PasskeyAnswer) -> SignedIn:
     ceremonies = ctx.part(Ceremonies)

@@ -93,6 +93,7 @@ class Mailed(msgspec.Struct):
     returns=SignedIn,
     rate="auth",
     for_unverified=True,
+    during_maintenance=True,
 )
 async def post_confirm(ctx: Context, body: Confirmation) -> SignedIn:
     async def confirm(holder: Holder) -> Rotated:
@@ -119,6 +120,7 @@ async def post_confirm(ctx: Context, body: Confirmation) -> SignedIn:
     body=PasswordChange,
     rate="auth",
     for_unverified=True,
+    during_maintenance=True,
 )
 async def put_password(ctx: Context, body: PasswordChange) -> None:
     db, passwords = ctx.services.db, ctx.part(Passwords)
@@ -154,6 +156,7 @@ async def put_password(ctx: Context, body: PasswordChange) -> None:
     returns=Accepted,
     status=202,
     rate="mail",
+    during_maintenance=True,
 )
 async def post_forgot(ctx: Context, body: Forgotten) -> Accepted:
     refuse_passwords_switched_off(ctx)
@@ -169,6 +172,7 @@ async def post_forgot(ctx: Context, body: Forgotten) -> Accepted:
     tag="Authentication",
     body=PasswordReset,
     rate="auth",
+    during_maintenance=True,
 )
 async def post_reset(ctx: Context, body: PasswordReset) -> None:
     claim = ctx.part(Links).open("reset", body.token)
@@ -245,6 +249,7 @@ async def post_verification(ctx: Context) -> Mailed:
     summary="End all your other sessions",
     tag="Authentication",
     for_unverified=True,
+    during_maintenance=True,
 )
 async def delete_other_sessions(ctx: Context) -> None:
     await sessions.end_others(ctx.write, ctx.user_id, session_id_of(ctx), ctx.origin)

@@ -91,6 +91,7 @@ async def post_token(ctx: Context, body: TokenDraft) -> NewToken:
     summary="End one of your API tokens",
     tag="API tokens",
     for_unverified=True,
+    during_maintenance=True,
 )
 async def delete_token(ctx: Context) -> None:
     await tokens.revoke(ctx.write, ctx.user_id, ctx.params["token_id"], ctx.origin)
