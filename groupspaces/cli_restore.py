@@ -168,7 +168,7 @@ def _planned(plan: dict[str, Any]) -> list[str]:
     )
     lines = [
         f"{plan['backup_id']} holds everything up to feed position {plan['seq']}, of {plan['created_at']}.",
-        f"Since then came {counted(plan['changes'], 'change')}: {since}. They are set aside as a backup of their own.",
+        f"Since then came {'' if plan['complete'] else 'at least '}{counted(plan['changes'], 'change')}: {since}. They are set aside as a backup of their own.",
         "Sessions are those of then: whoever signed in since signs in again.",
     ]
     if not plan["proved"]:

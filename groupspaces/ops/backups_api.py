@@ -100,7 +100,7 @@ class Pruned(msgspec.Struct, frozen=True):
 
 
 class PlanView(msgspec.Struct, frozen=True):
-    """What restoring a backup would do: what came since it was made (`changes` of the feed, and what of them can be counted) would be set aside. `refused` says why it cannot be restored at this instance, "" where it can."""
+    """What restoring a backup would do: what came since it was made (`changes` of the feed, and what of them can be counted) would be set aside. `refused` says why it cannot be restored at this instance, "" where it can. `complete` is false where more came than the feed still tells of."""
 
     backup_id: str
     created_at: str
@@ -112,6 +112,7 @@ class PlanView(msgspec.Struct, frozen=True):
     spaces: int
     proved: bool
     refused: str
+    complete: bool
 
 
 class RestoreDraft(msgspec.Struct, forbid_unknown_fields=True):
@@ -281,6 +282,7 @@ async def get_backup_plan(ctx: Context) -> PlanView:
         spaces=plan.spaces,
         proved=plan.proved,
         refused=plan.refused,
+        complete=plan.complete,
     )
 
 

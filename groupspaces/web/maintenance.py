@@ -17,7 +17,7 @@ from groupspaces.errors import Unavailable
 MAINTENANCE = "MAINTENANCE"
 
 _SQL = "SELECT message, since_ms FROM maintenance WHERE id = 1"
-_OFF_SQL = """SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM maintenance)
+_OFF_SQL = """SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM maintenance WHERE id = 1)
 OR EXISTS (SELECT 1 FROM user WHERE id = ? AND is_operator = 1 AND suspended_at_ms IS NULL)"""
 _RETRY_AFTER_S = 30
 _DEFAULT = "This place is being maintained. You can read on; nothing can be saved until that is over."

@@ -24,7 +24,10 @@ _CHECKS = (
     "response_schema_conformance,unsupported_method,ignored_auth,missing_required_header"
 )
 # What signs the caller out or leads to another site: whoever is tried with may not be lost on the way. A stream does not end.
-_LEFT_OUT = r"^/auth/|^/api/events$|/api/auth/(sign-out|password$|sessions|email$)|/api/ops/users/.*/(sign-out|delete)"
+_LEFT_OUT = (
+    r"^/auth/|^/api/events$|/api/auth/(sign-out|password$|sessions|email$)|/api/ops/users/.*/(sign-out|delete)"
+    r"|/api/ops/(drain|maintenance)$"  # after which others are refused, as they should be
+)
 
 
 @asynccontextmanager

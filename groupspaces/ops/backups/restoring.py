@@ -36,13 +36,14 @@ _log = logging.getLogger("groupspaces.backups")
 _PREPARED, _ASIDE = "restoring", "aside-{id}.db"
 _ASIDE_GLOB = "aside-*.db"
 # What would not be there any more: counted, so that whoever restores knows what they ask for.
-_LOST_SQL = """SELECT (SELECT count(*) FROM change WHERE seq > ?1), (SELECT count(*) FROM message WHERE created_at_ms > ?2),
-  (SELECT count(*) FROM user WHERE created_at_ms > ?2), (SELECT count(*) FROM space WHERE created_at_ms > ?2)"""
+_LOST_SQL = """SELECT count(*), coalesce(sum(kind = 'message.created'), 0), coalesce(sum(kind = 'user.created'), 0),
+  coalesce(sum(kind = 'space.created'), 0) FROM change WHERE seq > ?"""
+_FIRST_SQL = "SELECT seq FROM change WHERE seq > 0 ORDER BY seq LIMIT 1"
 _PLAN_DEADLINE_S = 20.0
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What restoring a backup would do: how much was done since it was made, which would not be there any more. `refused` says why it cannot be restored here."""
+    """What restoring a backup would do: how much was done since it was made, which would not be there any more. `refused` says why it cannot be restored here. Where the feed was trimmed since, it is more than is counted, and `complete` false."""
 
     backup_id: str
     created_at_ms: int
@@ -54,6 +55,7 @@ class Plan(msgspec.Struct, frozen=True):
     spaces: int
     proved: bool
     refused: str
+    complete: bool
 
 
 class Restoring:
@@ -73,8 +75,9 @@ class Restoring:
         except AppError as error:
             refused = error.detail
         [(changes, messages, people, spaces)] = await self._db.read_slow(
-            _LOST_SQL, (record.seq, record.created_at_ms), deadline_s=_PLAN_DEADLINE_S
+            _LOST_SQL, (record.seq,), deadline_s=_PLAN_DEADLINE_S
         )
+        first = await self._db.read_one(_FIRST_SQL)
         return Plan(
             backup_id=record.id,
             created_at_ms=record.created_at_ms,
@@ -86,6 +89,7 @@ class Restoring:
             spaces=int(str(spaces)),
             proved=record.proof is not None and record.proof.ok,
             refused=refused,
+            complete=first is not None and int(str(first[0])) <= record.seq + 1,
         )
 
     def require(self, record: Record) -> None:
