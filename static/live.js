@@ -3,7 +3,7 @@
 import { announce, announceMessage } from "./lib/announce.js";
 import { onHeard } from "./lib/api.js";
 import { copyText } from "./lib/clipboard.js";
-import { canWrite, freshness, noteFreshness, noteLine } from "./lib/freshness.js";
+import { canWrite, freshness, noteExempt, noteFreshness, noteLine } from "./lib/freshness.js";
 import { abandon, claim, flush, startOutbox, stopOutbox } from "./lib/outbox.js";
 import { notePosition, restartPosition } from "./lib/position.js";
 import { currentPath, matchPath, navigate } from "./lib/router.js";
@@ -25,6 +25,7 @@ let stream = null;
 export function startLive(user) {
   let stopped = false;
   let timer = 0;
+  noteExempt(user.is_operator);
   startOutbox(user.id, onSent);
   const unwatch = watchWriting(sendWhatWaits);
 

@@ -13,10 +13,12 @@ const BACK_SHOWN_MS = 6_000;
 /**
  * `lostSince`, `primaryAwaySince` are local times or null; `primaryIsKnown` once the server told of the primary on this line.
  * `behindMs` is the age of what is shown when last told, at `toldAt`. `back` is set for a few seconds after a loss ended:
- * `{sent}` counts the messages that waited and went out.
+ * `{sent}` counts the messages that waited and went out. `maintenance` is `{message, since}` while operators let nobody but
+ * themselves save anything; `isExempt` for one of them.
  */
 export const freshness = createStore({
   lostSince: null, primaryAwaySince: null, primaryIsKnown: false, behindMs: 0, toldAt: 0, nowMs: Date.now(), back: null,
+  maintenance: null, isExempt: false,
 });
 
 let sentBeforeBack = 0;
@@ -36,7 +38,13 @@ export function freshOf(state) {
 }
 
 /** True when a write that is sent now should arrive, as far as is known here. */
-export const canWrite = (state) => state.lostSince === null && state.primaryAwaySince === null;
+export const canWrite = (state) => state.lostSince === null && state.primaryAwaySince === null && closedFor(state) === null;
+
+/** The maintenance that keeps this person from saving, or null. */
+export const closedFor = (state) => (state.isExempt ? null : state.maintenance);
+
+/** Whether maintenance leaves this person alone. */
+export const noteExempt = (isExempt) => put({ isExempt });
 
 /** The line to the server came or went. */
 export function noteLine(isOpen) {
@@ -47,7 +55,8 @@ export function noteLine(isOpen) {
 }
 
 /** The server says, on its stream, how old its data is and whether the primary answers. Its clock may be wrong: it tells an age. */
-export function noteFreshness({ lag_ms: lagMs, primary }) {
+export function noteFreshness({ lag_ms: lagMs, primary, maintenance = null }) {
+  if (freshness.get().maintenance?.message !== maintenance?.message) put({ maintenance });
   noteEqual(Date.now() - lagMs);
   notePrimary(primary === "reachable");
 }

@@ -168,6 +168,7 @@ async function sendOne(entry) {
 /** What an entry waits for after an error that passes. */
 function obstacleOf(error) {
   if (error.code === "PRIMARY_UNAVAILABLE") return "primary";
+  if (error.code === "MAINTENANCE") return "maintenance";
   if (error.status === 429) return "rate";
   return error.status === 0 ? "line" : "server";
 }

@@ -5,13 +5,15 @@ import { usePlace } from "../lib/router.js";
 import { addStyleSheet } from "../lib/styles.js";
 import { NotFound } from "../ui/NotFound.js";
 import { Audit } from "./Audit.js";
+import { Backups } from "./Backups.js";
 import { ConsoleBar, ConsoleRail } from "./ConsoleRail.js";
 import { Jobs } from "./Jobs.js";
+import { Maintenance } from "./Maintenance.js";
 import { Replication } from "./Replication.js";
 import { Users } from "./Users.js";
 
-const STYLES = ["vendor/uplot.css", "css/console.css", "css/fleet.css", "css/chart.css", "css/tuning.css", "css/copies.css", "css/users.css", "css/audit.css"];
-const PAGES = { "/ops/replication": Replication, "/ops/jobs": Jobs, "/ops/users": Users, "/ops/audit": Audit };
+const STYLES = ["vendor/uplot.css", "css/console.css", "css/fleet.css", "css/chart.css", "css/tuning.css", "css/copies.css", "css/backups.css", "css/users.css", "css/audit.css"];
+const PAGES = { "/ops/replication": Replication, "/ops/jobs": Jobs, "/ops/backups": Backups, "/ops/maintenance": Maintenance, "/ops/users": Users, "/ops/audit": Audit };
 
 await Promise.all(STYLES.map(addStyleSheet));
 

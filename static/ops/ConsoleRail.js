@@ -8,6 +8,7 @@ import { Mark } from "../ui/Mark.js";
 
 const PLACES = [
   ["/ops/replication", "server", "Fleet and replication", "Fleet"], ["/ops/jobs", "timer", "Jobs", "Jobs"],
+  ["/ops/backups", "archive", "Backups", "Backups"], ["/ops/maintenance", "wrench", "Maintenance", "Upkeep"],
   ["/ops/users", "users", "People", "People"], ["/ops/audit", "scroll-text", "Audit record", "Audit"],
 ];
 

@@ -9,6 +9,8 @@ export const pageOf = (instance, page = "/ops/replication") => at(page, instance
 export const ops = {
   get: (path, instance, options) => api.get(at(`/ops${path}`, instance), { ...options, aside: true }),
   post: (path, instance, body, options) => api.post(at(`/ops${path}`, instance), body, { ...options, aside: true }),
+  put: (path, instance, body) => api.put(at(`/ops${path}`, instance), body, { aside: true }),
+  delete: (path, instance) => api.delete(at(`/ops${path}`, instance), { aside: true }),
   patch: (path, instance, body) => api.patch(at(`/ops${path}`, instance), body, { aside: true }),
 };
 

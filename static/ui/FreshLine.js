@@ -5,7 +5,9 @@ import { ago, clock } from "../lib/time.js";
 
 /** The quiet line in the rail: live, behind or offline, always with words. */
 export function FreshLine() {
-  const fresh = freshOf(useStore(freshness));
+  const state = useStore(freshness);
+  const fresh = freshOf(state);
+  if (fresh.kind !== "offline" && state.maintenance) return html`<div class="fresh" data-fresh="behind"><span>Maintenance since ${clock(state.maintenance.since)}</span></div>`;
   return html`<div class="fresh" data-fresh=${fresh.kind}><span>${freshWords(fresh)}</span></div>`;
 }
 

@@ -20,6 +20,7 @@ export function FreshStrip({ tryNow }) {
         <strong>You are offline.</strong> You see what this device had at ${clock(fresh.since)}. ${waitingWords(waiting)}
       <//>`;
   }
+  if (state.maintenance) return html`<${Closed} state=${state} waiting=${waiting} isKept=${isKept} />`;
   if (fresh.primaryAway) {
     return html`
       <${Banner} kind="warn" icon="cloud-off">
@@ -38,6 +39,21 @@ export function FreshStrip({ tryNow }) {
       <//>`;
   }
   return null;
+}
+
+/** Maintenance, as everybody sees it, and as operators do. */
+function Closed({ state: { maintenance, isExempt }, waiting, isKept }) {
+  const since = clock(maintenance.since);
+  if (isExempt) {
+    return html`
+      <${Banner} kind="warn" icon="wrench" action=${html`<a class="btn btn-s" href="/ops/maintenance">Maintenance</a>`}>
+        <strong>Maintenance is on, since ${since}.</strong> Only operators save anything. People are told: ${maintenance.message}<//>`;
+  }
+  return html`
+    <${Banner} kind="warn" icon="wrench">
+      <strong>Being maintained, since ${since}.</strong> ${maintenance.message} ${isKept ? "What you write is kept on this device and sent afterwards." : "What you write waits in this tab only and is sent afterwards: leave it open."}
+      ${waiting > 0 && ` ${capital(pluralWord(waiting, "message waits", "messages wait"))}.`}
+    <//>`;
 }
 
 function waitingWords(count) {

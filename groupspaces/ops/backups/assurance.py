@@ -21,6 +21,8 @@ from groupspaces.ops.conditions import Conditions
 from groupspaces.times import rfc3339
 
 _BIRTH_SQL = "SELECT at_ms FROM lineage ORDER BY epoch LIMIT 1"
+# What people did, which they would miss; records of backups and the like are not of that kind.
+_WRITTEN_SQL = "SELECT 1 FROM change WHERE seq > ? AND audience <> 'nobody' LIMIT 1"
 _ANYBODY_SQL = "SELECT 1 FROM user LIMIT 1"
 
 
@@ -42,6 +44,7 @@ class Assurance:
         self._clock = clock
         self._max_age_ms = max_age_h * 3_600_000
         self._good: list[Record] = []
+        self._was_written_since = False
 
     def on_changes(self, changes: Sequence[Change]) -> bool:
         """Tell whether the records may be other ones after these changes."""
@@ -53,6 +56,8 @@ class Assurance:
             found = await records.everything(self._db.read)
             birth = await self._db.read_one(_BIRTH_SQL)
             anybody = await self._db.read_one(_ANYBODY_SQL)
+            newest_seq = next((one.seq for one in found if one.status == "done"), 0)
+            self._was_written_since = bool(await self._db.read(_WRITTEN_SQL, (newest_seq,)))
         except Unavailable:
             return
         self._good = [one for one in found if one.status == "done"]
@@ -91,11 +96,6 @@ class Assurance:
         status = self._db.status()
         if self._db.mode == "replica":
             return (status.lag_ms or 0) // 1000
-        newest = self._good[0]
-        if status.seq <= newest.seq + _OF_ITS_OWN:
+        if not self._was_written_since:
             return 0
-        return max(0, self._clock.now_ms() - newest.created_at_ms) // 1000
-
-
-# Keeping the record of a backup and of its proof are changes as well, and nothing that anybody would miss.
-_OF_ITS_OWN = 2
+        return max(0, self._clock.now_ms() - self._good[0].created_at_ms) // 1000

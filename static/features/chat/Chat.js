@@ -1,7 +1,7 @@
 import { html, useEffect, useRef, useState } from "../../vendor/preact.js";
 import { announce } from "../../lib/announce.js";
 import { copyText } from "../../lib/clipboard.js";
-import { canWrite, freshness, freshOf } from "../../lib/freshness.js";
+import { canWrite, closedFor, freshness, freshOf } from "../../lib/freshness.js";
 import { bindKeys } from "../../lib/keyboard.js";
 import { enqueue, outbox, sendAgain, takeBack } from "../../lib/outbox.js";
 import { explain } from "../../lib/problems.js";
@@ -35,7 +35,7 @@ export function Chat({ space, actions: spaceActions, strip }) {
   const entries = useStore(outbox, (current) => current.entries);
   const { items: members } = useMembers(space.id);
   const sub = useStore(freshness, (current) => subtitle(freshOf(current), space));
-  const waitsFor = useStore(freshness, (current) => (canWrite(current) ? null : current.lostSince === null ? "primary" : "line"));
+  const waitsFor = useStore(freshness, (current) => (canWrite(current) ? null : current.lostSince !== null ? "line" : closedFor(current) ? "maintenance" : "primary"));
   const [editing, setEditing] = useEdit(space.id);
   const [removing, setRemoving] = useState(null);
   const [composerKey, setComposerKey] = useState(0);

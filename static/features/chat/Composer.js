@@ -14,6 +14,7 @@ const SHELF = "mention-shelf";
 const KEPT = {
   line: "Write. It is kept here and sent when you are back.",
   primary: "Write. It is kept here until the primary is back.",
+  maintenance: "Write. It is kept here until maintenance is over.",
 };
 
 /**

@@ -5,6 +5,7 @@ const ORDINALS = ["", "1st", "2nd", "3rd"];
 const QUEUED = {
   line: "Queued. Goes out by itself when the connection is back.",
   primary: "Queued. Goes out by itself when the primary is back.",
+  maintenance: "Queued. Goes out by itself when maintenance is over.",
 };
 
 /** Where an own message is: sending, queued on this device, failed with its way out, or sent. */
