@@ -13,6 +13,8 @@ const said = (text) => () => [text];
 /** What somebody does to themselves or to somebody else. */
 const toThem = (own, other, after = "") => (entry) => (isSelf(entry) ? [own] : [other, them(entry), after]);
 
+const ofBackup = (subject) => subject.replace("backup:", "");
+
 /** By group: action, its name in the filter, and its sentence after the actor: texts, and `{name}` for who or what it is about. */
 const GROUPS = {
   "Signing in": {
@@ -62,6 +64,18 @@ const GROUPS = {
     "replication.tune": ["Tuned", ({ subject }) => [`tuned ${subject}`]],
     "replica.rebuild_asked": ["Copy rebuilt", ({ subject }) => ["had the copy of the data rebuilt at ", { name: subject }]],
     "replica.old_forgotten": ["Old copy given up", ({ subject }) => ["gave up an old copy of the data at ", { name: subject }]],
+    "backup.begun": ["Backup made", said("made a backup")],
+    "backup.proof_begun": ["Backup proved", ({ subject }) => ["had a backup proved: ", { name: ofBackup(subject) }]],
+    "backup.downloaded": ["Backup downloaded", ({ subject }) => ["downloaded the backup ", { name: ofBackup(subject) }]],
+    "backup.restore_begun": ["Restore begun", ({ subject }) => ["began to go back to the backup ", { name: ofBackup(subject) }]],
+    "backup.restored": ["Restored", ({ subject }) => ["went back to the backup ", { name: ofBackup(subject) }]],
+    "backup.removed": ["Backup removed", ({ subject }) => ["removed the backup ", { name: ofBackup(subject) }]],
+    "backup.pruned": ["Backups tidied", said("had backups removed that are needed no more")],
+    "backup.adopted": ["Backups looked for", said("had archives recorded that were found")],
+    "maintenance.began": ["Maintenance on", said("turned maintenance on, or changed its words")],
+    "maintenance.ended": ["Maintenance off", said("turned maintenance off")],
+    "instance.drained": ["Drained", ({ subject }) => ["drained ", { name: subject }]],
+    "instance.undrained": ["Not drained", ({ subject }) => ["had traffic sent again to ", { name: subject }]],
     "job.run": ["Job run", ({ subject }) => ["ran the job ", { name: subject }]],
     "job.changed": ["Job changed", ({ subject, data }) => [data.paused === true ? "paused the job " : data.paused === false ? "resumed the job " : "changed the job ", { name: subject }]],
   },
