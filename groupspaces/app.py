@@ -103,6 +103,7 @@ from groupspaces.ops.replication_history import ReplicationHistory
 from groupspaces.ops.sync_pace import SyncPace
 from groupspaces.ops.tally import WorkerReport
 from groupspaces.ops.tuning import Tuning
+from groupspaces.ops.upkeep import Upkeep
 from groupspaces.ops.watch import Watch
 from groupspaces.settings import Settings
 from groupspaces.signing import Signer
@@ -284,6 +285,7 @@ class Application:
                 proofs=proofs,
                 restoring=restoring,
                 assurance=self._assurance,
+                upkeep=Upkeep(db, settings, conditions),
             ),
             JobHistory(self._store),
             conditions,

@@ -27,6 +27,7 @@ from groupspaces.ops.backups.preparing import PrepareOrder, prepare
 from groupspaces.ops.backups.progress import Progress
 from groupspaces.ops.backups.proof import ProveOrder, prove
 from groupspaces.ops.backups.sql_text import ConvertOrder, ExportOrder, convert, export
+from groupspaces.ops.upkeep import InspectOrder, inspect
 
 Errand = Callable[[Any], Iterator[Any]]
 
@@ -41,6 +42,7 @@ def _proved(order: ProveOrder) -> Iterator[Any]:
 ERRANDS: dict[str, tuple[type[msgspec.Struct], Errand]] = {
     "make": (MakeOrder, make),
     "adopt": (AdoptOrder, adopt),
+    "inspect": (InspectOrder, inspect),
     "prepare": (PrepareOrder, prepare),
     "prove": (ProveOrder, _proved),
     "export": (ExportOrder, export),

@@ -70,6 +70,7 @@ class Server(Section, frozen=True):
 class Data(Section, frozen=True):
     dir: Annotated[str, Meta(min_length=1, max_length=1000)] = "./data"
     wal_limit_mb: Annotated[int, Meta(ge=8, le=100_000)] = 64
+    min_free_mb: Annotated[int, Meta(ge=0, le=10_000_000)] = 512
 
 
 class Primary(Section, frozen=True):
@@ -160,6 +161,26 @@ class Backup(Section, frozen=True):
     proof_max_age_h: Annotated[int, Meta(ge=1, le=8760)] = 30
 
 
+# "off", an interval, or the five fields of a crontab line, in UTC.
+Times = Annotated[
+    str,
+    Meta(pattern=r"^(off|[0-9]+(\.[0-9]+)?[smhd]|[0-9*,/A-Za-z-]+( [0-9*,/A-Za-z-]+){4})$", max_length=100),
+]
+
+
+class Jobs(Section, frozen=True):
+    backup: Times = "0 2 * * *"
+    backup_proof: Times = "1h"
+    backup_retention: Times = "6h"
+    retention: Times = "1h"
+    session_retention: Times = "1d"
+    cleanup: Times = "6h"
+    database_check: Times = "30 3 * * 0"
+    certificate_check: Times = "1d"
+    disk_watch: Times = "1m"
+    audit_check: Times = "1d"
+
+
 class Log(Section, frozen=True):
     level: Literal["auto", "debug", "info", "warning", "error"] = "auto"
     access: Literal["all", "writes", "errors"] = "writes"
@@ -219,6 +240,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     mail: Mail = field(default_factory=Mail)
     files: Files = field(default_factory=Files)
     backup: Backup = field(default_factory=Backup)
+    jobs: Jobs = field(default_factory=Jobs)
     log: Log = field(default_factory=Log)
     metrics: Metrics = field(default_factory=Metrics)
     alerts: Alerts = field(default_factory=Alerts)

@@ -18,6 +18,7 @@ PROOF = "backup_proof"
 _PROOF_INTERVAL_S, _PROOF_DELAY_S = 3600.0, 120.0
 _RETENTION_INTERVAL_S, _RETENTION_DELAY_S = 21_600.0, 90.0
 _WATCH_INTERVAL_S = 60.0
+_LONG_S = 6 * 3600.0
 
 
 def backup_jobs(
@@ -59,7 +60,15 @@ def backup_jobs(
         return f"removed {', '.join(removed) or 'none'}; recorded {adopted} that were found"
 
     return [
-        Job("backup", "Make a backup", backup, Cron("0 2 * * *"), scope="leader"),
+        Job(
+            "backup",
+            "Make a backup",
+            backup,
+            Cron("0 2 * * *"),
+            scope="leader",
+            may_take_s=_LONG_S,
+            was_done_since=backups.were_made_since,
+        ),
         Job(
             PROOF,
             "Prove the newest backup: restore it in a place of its own, and read from it",
@@ -67,6 +76,7 @@ def backup_jobs(
             Every(_PROOF_INTERVAL_S),
             first_delay_s=_PROOF_DELAY_S,
             shares_rows=True,
+            may_take_s=_LONG_S,
             interval_range_s=(60.0, 604_800.0),
         ),
         Job(

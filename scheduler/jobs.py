@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from groupspaces.db.database import Database
 from groupspaces.db.lease import LeaseLost
-from groupspaces.db.retention import trim
+from groupspaces.db.retention import trim, trim_sessions
 from groupspaces.db.verification import GIVEN_UP
-from groupspaces.errors import Conflict, Unavailable
+from groupspaces.errors import Conflict, Invalid, SettingsError, Unavailable
 from groupspaces.ops.audit_seals import AuditSeals
 from groupspaces.ops.backups.assurance import Assurance
 from groupspaces.ops.backups.keeping import Backups
@@ -17,11 +18,14 @@ from groupspaces.ops.backups.proving import Proofs
 from groupspaces.ops.backups.restoring import Restoring
 from groupspaces.ops.instances import Fleet
 from groupspaces.ops.sync_pace import SyncPace
+from groupspaces.ops.upkeep import Upkeep
 from groupspaces.ops.watch import Watch
+from groupspaces.settings import Jobs as JobTimes
 from groupspaces.settings import Settings
 from scheduler.backup_jobs import backup_jobs
 from scheduler.scheduler import Job, Skipped
-from scheduler.schedules import Every
+from scheduler.schedules import Every, of_setting
+from scheduler.upkeep_jobs import upkeep_jobs
 
 _RETENTION_INTERVAL_S = 3600.0
 _WATCH_INTERVAL_S = 2.0
@@ -47,6 +51,7 @@ def job_table(
     proofs: Proofs,
     restoring: Restoring,
     assurance: Assurance,
+    upkeep: Upkeep,
 ) -> tuple[Job, ...]:
     """Return the jobs of one instance. `on_sync_due` hears of each time the interval alone asks for a sync."""
 
@@ -177,6 +182,15 @@ def job_table(
             interval_range_s=(600.0, 604_800.0),
         ),
     ]
+
+    async def forget_sessions() -> None:
+        if clock_is_doubtful():
+            raise Skipped(
+                "The clock of this machine has just jumped: nothing is forgotten by it for ten minutes."
+            )
+        await trim_sessions(fleet.write_as_leader)
+
+    jobs += upkeep_jobs(upkeep, forget_sessions, needs_primary)
     jobs += backup_jobs(backups, proofs, restoring, assurance, needs_primary)
     if db.mode == "replica":
         jobs += [
@@ -210,4 +224,18 @@ def job_table(
                 interval_range_s=(600.0, 31_536_000.0),
             )
         )
-    return tuple(jobs)
+    return _at_their_times(jobs, settings.jobs)
+
+
+def _at_their_times(jobs: list[Job], times: JobTimes) -> tuple[Job, ...]:
+    """Return these jobs at the times that settings say, without those that are off. Raises `SettingsError` for a time that is none."""
+    found = []
+    for job in jobs:
+        text = getattr(times, job.name, None)
+        try:
+            schedule = job.schedule if text is None else of_setting(text)
+        except Invalid as error:
+            raise SettingsError(f"jobs.{job.name} = {text!r}: {error.detail}") from error
+        if schedule is not None:
+            found.append(replace(job, schedule=schedule))
+    return tuple(found)

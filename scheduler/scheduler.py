@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -27,7 +27,7 @@ from groupspaces.logging_context import log
 from groupspaces.ops.conditions import Conditions
 from groupspaces.ops.jobs import Choice, JobHistory, JobRun, JobView, Known, Outcome, Run, Schedule, Scope
 from groupspaces.times import rfc3339
-from scheduler.schedules import Cron, Every, chosen, described, trigger_of
+from scheduler.schedules import Cron, Every, chosen, described, trigger_of, was_missed
 
 _log = logging.getLogger("groupspaces.scheduler")
 
@@ -35,6 +35,9 @@ _DRAIN_S = 3.0
 # APScheduler plans by the wall clock: when that is set back, what was planned would wait for it to come round again.
 _CLOCK_LOOK_S = 5.0
 _SET_BACK_MS = 1_000
+# Not all at once with what a start brings.
+_CATCH_UP_S = 60.0
+_OVERDUE = timedelta(seconds=120)
 _ENDED_BY_STOP = "The server stopped before it had ended."
 
 
@@ -60,7 +63,8 @@ class Job:
 
     `run` may return a line for the history. A job of scope "leader" runs where the fleet's leader is, and writes with the
     fence. `shares_rows`: it runs so often that runs which went alike share a row of history. `tuned_by` names what decides
-    its interval; operators then choose it there instead of here.
+    its interval; operators then choose it there instead of here. After `may_take_s` it is said to hang. `was_done_since` tells
+    whether somebody, such as another leader, did its work after a time (Unix ms), so that nothing has to be caught up.
     """
 
     name: str
@@ -71,6 +75,8 @@ class Job:
     first_delay_s: float = 0.0
     shares_rows: bool = False
     tuned_by: str = ""
+    may_take_s: float = 3_600.0
+    was_done_since: Callable[[int], Awaitable[bool]] | None = None
     interval_range_s: tuple[float, float] = (1.0, 2_592_000.0)
 
 
@@ -86,6 +92,7 @@ class _State:
     newest: Run | None
     running: bool = False
     failing: bool = False
+    running_since_s: float = 0.0
 
 
 class Scheduler:
@@ -118,11 +125,14 @@ class Scheduler:
             self._states[job.name] = state = self._state_of(job, known[job.name])
             self._add(state, first_delay_s=min(job.first_delay_s, _delay_s(state.schedule)))
         self._scheduler.start()
+        for state in self._states.values():
+            await self._catch_up(state, known[state.job.name].newest_run)
         self._mind_clock()
 
     def run_soon(self, name: str) -> None:
         """Move a job's next time to now, such as when an idle instance gets its first visitor; not of a paused one."""
-        if self._scheduler is not None and not self._states[name].choice.paused:
+        state = self._states.get(name)  # none where settings have it off
+        if self._scheduler is not None and state is not None and not state.choice.paused:
             # In a context of its own: timers keep the one they are made in, and would log the visitor's request for ever.
             Context().run(self._scheduler.modify_job, name, next_run_time=datetime.now(UTC))
 
@@ -164,7 +174,7 @@ class Scheduler:
         """Begin a run, also of a paused job. Raises as `check_run` does."""
         self.check_run(name)
         state = self._state(name)
-        state.running = True
+        self._begin(state)
         # In a context of its own: what the job logs does not belong to the request that asked for it.
         self._keep(asyncio.create_task(self._run(state), name=f"job {name}", context=Context()))
         return self._view(state)
@@ -172,8 +182,11 @@ class Scheduler:
     def check_change(
         self, name: str, *, paused: bool | UnsetType = UNSET, schedule: Schedule | UnsetType | None = UNSET
     ) -> None:
-        """Raise `NotFound` or `Invalid` when the change cannot be made."""
-        self._changed(self._state(name), paused, schedule)
+        """Raise `NotFound`, `Invalid`, or `Conflict` for the job of a leader, where another instance leads: it counts there."""
+        state = self._state(name)
+        if state.job.scope == "leader" and not self._leadership.leads:
+            raise _leader_elsewhere(self._leadership.leader)
+        self._changed(state, paused, schedule)
 
     async def change(
         self, name: str, *, paused: bool | UnsetType = UNSET, schedule: Schedule | UnsetType | None = UNSET
@@ -222,6 +235,46 @@ class Scheduler:
                 since_ms=known.newest_run.started_at_ms,
             )
         return state
+
+    async def _catch_up(self, state: _State, newest: Run | None) -> None:
+        """Plan one run soon where one or more were due while the server did not run."""
+        if newest is None or state.choice.paused or state.job.tuned_by or state.job.shares_rows:
+            return
+        began = datetime.fromtimestamp(newest.started_at_ms / 1000, UTC)
+        due = was_missed(state.schedule, began, datetime.now(UTC))
+        if due is None:
+            return
+        done = state.job.was_done_since
+        if done is not None and await done(int(due.timestamp() * 1000)):
+            return
+        self._conditions.set(
+            f"job_missed:{state.job.name}",
+            True,
+            f"It was due at {rfc3339(int(due.timestamp() * 1000))}, while the server did not run. It runs within minutes.",
+        )
+        soon = datetime.now(UTC) + timedelta(seconds=max(state.job.first_delay_s, _CATCH_UP_S))
+        self._plan(state.job.name, soon)
+
+    def _plan(self, name: str, at: datetime) -> None:
+        if self._scheduler is not None:
+            planned = self._scheduler.get_job(name)
+            if planned is not None and planned.next_run_time is not None and planned.next_run_time > at:
+                Context().run(self._scheduler.modify_job, name, next_run_time=at)
+
+    def _look_for_missed(self) -> None:
+        """Say which jobs are overdue, and which do not come to an end."""
+        now = datetime.now(UTC)
+        for state in self._states.values():
+            name = f"job_missed:{state.job.name}"
+            if state.running:
+                took_s = self._clock.monotonic_s() - state.running_since_s
+                if took_s > state.job.may_take_s:
+                    self._conditions.set(name, True, f"It has been running for {took_s / 60:.0f} min.")
+                continue
+            planned = None if self._scheduler is None else self._scheduler.get_job(state.job.name)
+            due = None if planned is None else planned.next_run_time
+            if due is not None and now - due > _OVERDUE:
+                self._conditions.set(name, True, f"It was due at {rfc3339(int(due.timestamp() * 1000))}.")
 
     def _note_pause(self, state: _State) -> None:
         self._conditions.set(f"job_paused:{state.job.name}", state.choice.paused, state.job.title)
@@ -288,13 +341,14 @@ class Scheduler:
         self._most_ahead_ms = max(self._most_ahead_ms, self._ahead_ms())
 
     def _mind_clock(self) -> None:
-        """Plan anew when the wall clock was set back since something was planned, and look again soon."""
+        """Plan anew when the wall clock was set back since something was planned, say what is missed, and look again soon."""
         back_ms = self._most_ahead_ms - self._ahead_ms()
         self._most_ahead_ms -= back_ms
         if back_ms > _SET_BACK_MS and self._scheduler is not None:
             log(_log, logging.WARNING, "clock set back", by_ms=round(back_ms))
             for state in self._states.values():
                 self._plan_anew(state)
+        self._look_for_missed()
         self._clock_look = asyncio.get_running_loop().call_later(_CLOCK_LOOK_S, self._mind_clock)
 
     def _plan_anew(self, state: _State) -> None:
@@ -308,11 +362,15 @@ class Scheduler:
         self._note_clock()
         if state.running or self._scheduler is None:
             return
-        state.running = True
+        self._begin(state)
         task = asyncio.current_task()
         if task is not None:
             self._keep(task)
         await self._run(state)
+
+    def _begin(self, state: _State) -> None:
+        state.running, state.running_since_s = True, self._clock.monotonic_s()
+        self._conditions.set(f"job_missed:{state.job.name}", False)
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
@@ -326,6 +384,7 @@ class Scheduler:
             outcome, detail = await self._outcome(state)
         finally:
             state.running = False
+            self._conditions.set(f"job_missed:{state.job.name}", False)
             state.newest = self._history.note(
                 state.job.name,
                 outcome,

@@ -6,6 +6,7 @@ words, what would never run or would mean something else here than in a crontab.
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,11 @@ from groupspaces.ops.jobs import Schedule
 
 _CRON_FORM = 'must be five fields in UTC: minute, hour, day of the month, month, day of the week, such as "0 2 * * *" for 02:00'
 _CRON_MAX_CHARS = 100
+# So much earlier or later, so that a fleet that was started together does not act together; what comes more often meets nobody.
+_JITTER, _JITTERED_FROM_S = 0.05, 600.0
+_CRON_JITTER_S = 30
+_INTERVAL = re.compile(r"^(?P<number>[0-9]+(\.[0-9]+)?)(?P<unit>[smhd])$")
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _NUMBERS = re.compile(r"^[\d*,/-]+$")
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _DAYS_OF_WEEK = re.compile(r"^(?:(?P<all>\*)|(?P<first>\w+)(?:-(?P<last>\w+))?)(?:/(?P<step>\d{1,2}))?$")
@@ -50,16 +56,45 @@ class _Interval(BaseTrigger):  # type: ignore[misc]
         self._every = every
         self._first_delay_s = first_delay_s
 
+    def _next_s(self) -> float:
+        interval_s = self._every.now_s()
+        if interval_s < _JITTERED_FROM_S:
+            return interval_s
+        return interval_s * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311
+
     def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime:
         """Return when to fire next; `previous` is None before the first time."""
         if previous is None:
             return now + timedelta(seconds=self._first_delay_s)
-        return max(now, previous + timedelta(seconds=self._every.now_s()))
+        return max(now, previous + timedelta(seconds=self._next_s()))
 
 
 def trigger_of(schedule: Every | Cron, *, first_delay_s: float) -> BaseTrigger:
     """Return what APScheduler fires by; the delay is an interval's alone. Raises `Invalid` for a wrong cron line."""
     return _cron_trigger(schedule.line) if isinstance(schedule, Cron) else _Interval(schedule, first_delay_s)
+
+
+def of_setting(text: str) -> Every | Cron | None:
+    """Read a schedule as settings write it: `90s`, `15m`, `6h`, `1d`, a crontab line, or None for `off`. Raises `Invalid`."""
+    if text == "off":
+        return None
+    if (found := _INTERVAL.match(text)) is None:
+        _cron_trigger(text)
+        return Cron(text)
+    interval_s = float(found["number"]) * _UNITS_S[found["unit"]]
+    if interval_s < 1:
+        raise _refused("interval", "must be a second or more")
+    return Every(interval_s)
+
+
+def was_missed(schedule: Every | Cron, since: datetime, now: datetime) -> datetime | None:
+    """Return when a job was due for the first time after `since` and up to now; None when it was not. An interval is due once it is over."""
+    due: datetime | None
+    if isinstance(schedule, Every):
+        due = since + timedelta(seconds=schedule.now_s() * (1 + _JITTER))
+    else:
+        due = _cron_trigger(schedule.line, jitter_s=0).get_next_fire_time(None, since + timedelta(seconds=1))
+    return None if due is None or due > now else due
 
 
 def chosen(schedule: Schedule, *, interval_range_s: tuple[float, float]) -> Every | Cron:
@@ -82,7 +117,7 @@ def described(schedule: Every | Cron) -> Schedule:
     return Schedule("interval", interval_s=round(shown_s(), 3))
 
 
-def _cron_trigger(line: str) -> CronTrigger:
+def _cron_trigger(line: str, *, jitter_s: int | None = None) -> CronTrigger:
     fields = line.split()
     if len(fields) != 5 or len(line) > _CRON_MAX_CHARS:
         raise _refused("schedule.cron", _CRON_FORM)
@@ -95,7 +130,13 @@ def _cron_trigger(line: str) -> CronTrigger:
             raise ValueError(line)
         weekdays = "*" if weekday == "*" else ",".join(_days_of(weekday.lower()))
         trigger = CronTrigger(
-            minute=minute, hour=hour, day=day, month=month, day_of_week=weekdays, timezone=UTC
+            minute=minute,
+            hour=hour,
+            day=day,
+            month=month,
+            day_of_week=weekdays,
+            timezone=UTC,
+            jitter=(_CRON_JITTER_S if jitter_s is None else jitter_s) or None,
         )
         never = trigger.get_next_fire_time(None, datetime.now(UTC)) is None
     except ValueError as error:

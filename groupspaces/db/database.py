@@ -280,6 +280,11 @@ class Database:
         file = self._behind.file
         return {} if file is None else wal_readers(file)
 
+    async def tidy(self, *, rewrite: bool) -> None:
+        """Standalone, let SQLite look at its statistics, and with `rewrite` leave the free pages out of the file: writes wait meanwhile."""
+        if isinstance(self._behind, Standalone):
+            await self._behind.tidy(rewrite=rewrite)
+
     async def keep_wal_small(self) -> None:
         """Empty a write-ahead log that has grown, if nobody reads what is in it. As the leading worker."""
         await self._behind.keep_wal_small()

@@ -173,6 +173,20 @@ class LocalPrimary:
             raise storage_unavailable(str(error)) from error
         self._on_commit()
 
+    async def tidy(self, *, rewrite: bool) -> None:
+        """Let SQLite look at its statistics, and with `rewrite` write the file anew without free pages. Raises `Unavailable`."""
+
+        def run(connection: apsw.Connection) -> list[Row]:
+            connection.execute("PRAGMA optimize").fetchall()
+            if rewrite:
+                connection.execute("VACUUM")
+            return []
+
+        try:
+            await self._call(run)
+        except apsw.Error as error:
+            raise storage_unavailable(str(error)) from error
+
     async def checkpoint(self) -> None:
         """Move what is in the WAL to the file and cut the WAL off, as far as nobody reads it; waits for no reader."""
 

@@ -1,6 +1,6 @@
 """What is forgotten.
 
-Old rows of the change feed, Idempotency-Keys past their 24 hours, and instances not heard of for 30 days. The audit record sees to
+Old rows of the change feed, Idempotency-Keys past their 24 hours, sessions that have expired, and instances not heard of for 30 days. The audit record sees to
 itself (`ops/audit_seals.py`).
 """
 
@@ -25,7 +25,19 @@ _TRIM_KEYS_SQL = f"""DELETE FROM idempotency WHERE (user_id, key) IN (
 )"""
 
 
+# The oldest end first, as all last equally long.
+_TRIM_SESSIONS_SQL = f"""DELETE FROM session WHERE id IN (
+  SELECT id FROM (SELECT id, expires_at_ms FROM session WHERE id > 0 ORDER BY id LIMIT {_ROWS_AT_ONCE})
+  WHERE expires_at_ms < {NOW_MS}
+)"""
+
+
 async def trim(write: Write, *, retention_days: int) -> None:
     """Delete what is older than its time, a bounded piece a call. Idempotent; raises what `write` raises."""
     others = map(Statement, (_TRIM_KEYS_SQL, _TRIM_FLEET_SQL))
     await write(Batch([Statement(_TRIM_FEED_SQL, (retention_days * DAY_MS,)), *others]))
+
+
+async def trim_sessions(write: Write) -> None:
+    """Delete sessions whose time is over, a bounded piece a call: they have let nobody in since. Idempotent; raises what `write` raises."""
+    await write(Batch([Statement(_TRIM_SESSIONS_SQL)]))

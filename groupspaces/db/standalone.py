@@ -130,6 +130,10 @@ class Standalone:
         """The database file."""
         return self._path
 
+    async def tidy(self, *, rewrite: bool) -> None:
+        """Have SQLite tidy the file; see `LocalPrimary.tidy`."""
+        await self._primary.tidy(rewrite=rewrite)
+
     async def keep_wal_small(self) -> None:
         """Empty a WAL that has grown, unless somebody reads what is in it: then it is tried again later."""
         if self._emptying is None and wal_bytes(self._path) >= _CHECKPOINT_WAL_BYTES:

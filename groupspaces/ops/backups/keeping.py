@@ -115,6 +115,11 @@ class Backups:
             )
         return file
 
+    async def were_made_since(self, at_ms: int) -> bool:
+        """Tell whether some instance has made one by the schedule since then."""
+        everything = await records.everything(self._db.read)
+        return any(one.reason == BY_SCHEDULE and one.created_at_ms >= at_ms for one in everything)
+
     # --- what there is ---
 
     def has(self, record: Record) -> bool:
