@@ -21,6 +21,7 @@ from groupspaces import (
     cli_audit,
     cli_backup,
     cli_db,
+    cli_jobs,
     cli_maintenance,
     cli_replica,
     cli_restore,
@@ -111,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     cli_db.add_commands(commands)
     cli_backup.add_commands(commands)
     cli_restore.add_commands(commands)
+    cli_jobs.add_commands(commands)
     cli_maintenance.add_commands(commands)
     cli_torture.add_commands(commands)
     for accounts in (cli_users, cli_tokens, cli_audit, cli_secret):

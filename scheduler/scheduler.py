@@ -93,6 +93,7 @@ class _State:
     running: bool = False
     failing: bool = False
     running_since_s: float = 0.0
+    is_overdue: bool = False
 
 
 class Scheduler:
@@ -273,8 +274,13 @@ class Scheduler:
                 continue
             planned = None if self._scheduler is None else self._scheduler.get_job(state.job.name)
             due = None if planned is None else planned.next_run_time
-            if due is not None and now - due > _OVERDUE:
+            if due is None or self._scheduler is None or now - due <= _OVERDUE:
+                continue
+            if state.is_overdue:
                 self._conditions.set(name, True, f"It was due at {rfc3339(int(due.timestamp() * 1000))}.")
+            # A clock that was set ahead makes jobs due for which the timer, which knows of no clock, is not up yet.
+            state.is_overdue = True
+            self._scheduler.wakeup()
 
     def _note_pause(self, state: _State) -> None:
         self._conditions.set(f"job_paused:{state.job.name}", state.choice.paused, state.job.title)
@@ -369,7 +375,7 @@ class Scheduler:
         await self._run(state)
 
     def _begin(self, state: _State) -> None:
-        state.running, state.running_since_s = True, self._clock.monotonic_s()
+        state.running, state.running_since_s, state.is_overdue = True, self._clock.monotonic_s(), False
         self._conditions.set(f"job_missed:{state.job.name}", False)
 
     def _keep(self, task: asyncio.Task[None]) -> None:

@@ -36,6 +36,7 @@ LAYER_OF_PART = {
     "cli_backup": 7,
     "cli_call": 7,
     "cli_db": 7,
+    "cli_jobs": 7,
     "cli_long": 7,
     "cli_maintenance": 7,
     "cli_promote": 7,

@@ -20,7 +20,7 @@ from groupspaces.ops import store
 from groupspaces.ops.conditions import Conditions
 from groupspaces.ops.jobs import JobHistory, JobView, Schedule
 from scheduler.scheduler import Job, Scheduler, Skipped
-from scheduler.schedules import Cron, Every, trigger_of
+from scheduler.schedules import Cron, Every, of_setting, trigger_of
 from tests.support.wait import wait_until
 
 HOUR_S = 3600.0
@@ -465,6 +465,99 @@ async def test_a_failure_is_known_after_a_restart_since_when_it_happened(house: 
     assert condition.detail == "RuntimeError: out of paper"
     assert failed_at_ms - 1_000 <= condition.since_ms <= failed_at_ms
     assert view(again).failures == 1
+
+
+# --- what is missed ---
+
+
+@pytest.mark.parametrize("schedule", [Every(HOUR_S), Cron("0 * * * *")], ids=["interval", "cron"])
+async def test_what_was_due_while_the_server_did_not_run_is_caught_up_once(
+    house: House, schedule: Every | Cron
+) -> None:
+    work = Work()
+    first = await house.start(job(work, Every(HOUR_S)))
+    await wait_until(lambda: work.ended == 1)
+    await first.stop()
+    await house.store.execute_many(
+        [("UPDATE job_run SET started_at_ms = started_at_ms - ?", (5 * 3_600_000,))]
+    )
+    again = await house.start(job(work, schedule, first_delay_s=HOUR_S, may_take_s=0.01))
+    assert names(house) == ["job_missed:work"]
+    planned = datetime.fromisoformat(view(again).next_run_at or "")
+    assert 0 < (planned - datetime.now(UTC)).total_seconds() <= HOUR_S
+    again.run_soon("work")
+    await wait_until(lambda: work.ended == 2)
+    await wait_until(lambda: names(house) == [])
+    planned = datetime.fromisoformat(view(again).next_run_at or "")
+    assert (planned - datetime.now(UTC)).total_seconds() > 1, "once"
+
+
+async def test_what_somebody_else_did_or_nobody_ever_did_is_not_caught_up(house: House) -> None:
+    work, asked = Work(), []
+
+    async def was_done_since(at_ms: int) -> bool:
+        asked.append(at_ms)
+        return True
+
+    await house.start(job(work, Cron("0 2 * * *")))
+    assert names(house) == [], "a new instance has missed nothing"
+    first = await house.start(job(work, Every(HOUR_S)))
+    await wait_until(lambda: work.ended == 1)
+    await first.stop()
+    await house.store.execute_many(
+        [("UPDATE job_run SET started_at_ms = started_at_ms - ?", (5 * 3_600_000,))]
+    )
+    began_ms = house.clock.now_ms() - 5 * 3_600_000
+    await house.start(job(work, Cron("0 * * * *"), was_done_since=was_done_since))
+    assert names(house) == []
+    assert 0 <= asked[0] - began_ms <= 3_600_000 + 60_000, "asked about the first time it was due"
+
+
+async def test_a_job_that_does_not_end_is_told_of_until_it_does(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scheduler.scheduler._CLOCK_LOOK_S", 0.02)
+    work = Work()
+    work.leave.clear()
+    await house.start(job(work, Every(HOUR_S), may_take_s=0.05))
+    await wait_until(lambda: names(house) == ["job_missed:work"])
+    work.leave.set()
+    await wait_until(lambda: names(house) == [])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("off", None),
+        ("90s", Every(90.0)),
+        ("1.5h", Every(5400.0)),
+        ("1d", Every(86_400.0)),
+        ("0 2 * * *", Cron("0 2 * * *")),
+    ],
+)
+def test_times_of_settings(text: str, expected: Every | Cron | None) -> None:
+    assert of_setting(text) == expected
+
+
+@pytest.mark.parametrize("text", ["0.1s", "61 2 * * *", "0 2 31 2 *", "soon"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(Invalid):
+        of_setting(text)
+
+
+def test_a_fleet_does_not_act_together() -> None:
+    now = datetime.now(UTC)
+    trigger = trigger_of(Every(HOUR_S), first_delay_s=0)
+    waits = {(trigger.get_next_fire_time(now, now) - now).total_seconds() for _ in range(50)}
+    assert len(waits) > 40
+    assert 0.94 * HOUR_S < min(waits) < max(waits) < 1.06 * HOUR_S
+
+
+async def test_the_leaders_job_is_decided_about_where_it_runs(house: House) -> None:
+    scheduler = await house.start(job(Work(), Every(HOUR_S), scope="leader"))
+    house.place.leads, house.place.leader = False, "b"
+    with pytest.raises(Conflict, match="b"):
+        scheduler.check_change("work", paused=True)
 
 
 async def test_a_frequent_job_shares_rows_and_writes_seldom(
