@@ -26,6 +26,7 @@ from groupspaces import (
     cli_replica,
     cli_restore,
     cli_secret,
+    cli_seed,
     cli_tokens,
     cli_torture,
     cli_users,
@@ -113,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     cli_backup.add_commands(commands)
     cli_restore.add_commands(commands)
     cli_jobs.add_commands(commands)
+    cli_seed.add_commands(commands)
     cli_maintenance.add_commands(commands)
     cli_torture.add_commands(commands)
     for accounts in (cli_users, cli_tokens, cli_audit, cli_secret):
@@ -183,13 +185,18 @@ def _migrate_down(arguments: argparse.Namespace) -> int:
 
 
 def _before_migrating(settings: Settings) -> Callable[[], Awaitable[None]]:
-    from groupspaces.clock import SystemClock
-    from groupspaces.deployment_secrets import with_secrets
-    from groupspaces.identity import identify
-    from groupspaces.ops.backups.before_migration import before_migrating
+    async def back_up() -> None:
+        from groupspaces.clock import SystemClock
+        from groupspaces.db.folder import DataFolder
+        from groupspaces.deployment_secrets import with_secrets
+        from groupspaces.identity import identify
+        from groupspaces.ops.backups.before_migration import before_migrating
 
-    settings = with_secrets(settings, settings.data_dir)
-    return before_migrating(settings, identify(settings).id, SystemClock())
+        DataFolder(settings.data_dir).prepare()
+        known = with_secrets(settings, settings.data_dir)
+        await before_migrating(known, identify(known).id, SystemClock())()
+
+    return back_up
 
 
 def _agreed(losses: Sequence[Migration]) -> bool:

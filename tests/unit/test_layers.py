@@ -43,6 +43,7 @@ LAYER_OF_PART = {
     "cli_replica": 7,
     "cli_restore": 7,
     "cli_secret": 7,
+    "cli_seed": 7,
     "cli_sql": 7,
     "cli_tokens": 7,
     "cli_torture": 7,
