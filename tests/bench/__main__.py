@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from tests.bench import (
+    backup,
     cost,
     digest,
     doorbell,
@@ -54,11 +55,12 @@ BENCHMARKS: dict[str, Benchmark] = {
     "promote": promote.run,
     "digest": digest.run,
     "rebuild": rebuild.run,
+    "backup": backup.run,
     "workers": workers.run,
     "workers-writing": workers_writing.run,
 }
 
-NEED_NO_PRIMARY = {"read", "workers", "workers-writing"}
+NEED_NO_PRIMARY = {"read", "backup", "workers", "workers-writing"}
 
 
 async def main(names: list[str], *, full: bool) -> None:
