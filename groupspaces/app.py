@@ -88,7 +88,9 @@ from groupspaces.ops.audit_own import AuditExport
 from groupspaces.ops.audit_seals import AuditSeals
 from groupspaces.ops.backups.assurance import Assurance
 from groupspaces.ops.backups.before_migration import before_migrating
+from groupspaces.ops.backups.bucket import Bucket
 from groupspaces.ops.backups.keeping import Backups
+from groupspaces.ops.backups.offsite import Offsite
 from groupspaces.ops.backups.proving import Proofs
 from groupspaces.ops.backups.restoring import Restoring
 from groupspaces.ops.backups.works import Works
@@ -123,7 +125,7 @@ from groupspaces.web.proxies import TrustedProxies
 from groupspaces.web.sharing import Sharing
 from groupspaces.web.static import ClientRoute
 from groupspaces.web.traffic import Traffic
-from scheduler.backup_jobs import PROOF
+from scheduler.backup_jobs import OFFSITE, PROOF
 from scheduler.jobs import job_table
 from scheduler.scheduler import Scheduler
 
@@ -266,6 +268,8 @@ class Application:
         )
         self._works = Works(clock)
         backups = Backups(db, settings, identity.id, clock, self._works)
+        offsite = Offsite(db, identity.id, backups, Bucket(settings.backup), conditions)
+        backups.on_removed = offsite.forget
         proofs = Proofs(db, settings, identity.id, clock, backups)
         restoring = Restoring(db, settings, clock, backups)
         self._assurance = Assurance(db, conditions, clock, max_age_h=settings.backup.proof_max_age_h)
@@ -284,6 +288,7 @@ class Application:
                 backups=backups,
                 proofs=proofs,
                 restoring=restoring,
+                offsite=offsite,
                 assurance=self._assurance,
                 upkeep=Upkeep(db, settings, conditions),
             ),
@@ -293,7 +298,8 @@ class Application:
             self._fleet,
         )
         db.subscribe_doubts(self._doubted)
-        self._works.subscribe_ends(lambda: self._scheduler.run_soon(PROOF))
+        for follows in (PROOF, OFFSITE):
+            self._works.subscribe_ends(functools.partial(self._scheduler.run_soon, follows))
         db.subscribe(self._backups_changed)
         db.subscribe_verifications(watch.look)
         rules = SignUpRules(settings.auth.sign_up, codes, functools.partial(invites.find_admission, db))
@@ -349,6 +355,7 @@ class Application:
                 Backups: backups,
                 Proofs: proofs,
                 Restoring: restoring,
+                Offsite: offsite,
                 Assurance: self._assurance,
                 Forwarding: Forwarding(
                     identity.id, signer, self._peer_client, db, credentials, self._fleet.find

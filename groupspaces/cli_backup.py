@@ -53,7 +53,9 @@ def add_commands(commands: Any) -> None:
         "--even-if-last", action="store_true", help="also the newest one that is proved to be good"
     )
     delete.set_defaults(command=_delete)
-    for action in (show, delete):
+    fetch = actions.add_parser("fetch", help="bring an archive from object storage to this instance")
+    fetch.set_defaults(command=_fetch)
+    for action in (show, delete, fetch):
         action.add_argument("id", metavar="ID", help="as `backup list` shows it")
     prove.add_argument("id", metavar="ID", nargs="?", help="as `backup list` shows it (the newest)")
     prune = actions.add_parser(
@@ -70,7 +72,7 @@ def add_commands(commands: Any) -> None:
         help="a file .sql or .sql.gz (one named by the time)",
     )
     export.set_defaults(command=_export)
-    add_json(create, listing, show, prove, delete, prune, export)
+    add_json(create, listing, show, prove, delete, fetch, prune, export)
 
 
 def _create(arguments: argparse.Namespace) -> int:
@@ -135,6 +137,18 @@ def _prove(arguments: argparse.Namespace) -> int:
     else:
         print(_verdict(found))
     return 0 if found["proof"]["ok"] else _EXIT_FAILED
+
+
+def _fetch(arguments: argparse.Namespace) -> int:
+    with Operator() as operator:
+        operator.call("POST", f"{PATH}/{arguments.id}/fetch")
+        followed(operator, "fetch", Bar(arguments))
+        found = operator.call("GET", f"{PATH}/{arguments.id}")
+    if arguments.json:
+        print_json(found)
+    else:
+        print(f"{found['file']} is here.")
+    return 0
 
 
 def _delete(arguments: argparse.Namespace) -> int:

@@ -157,6 +157,12 @@ class Backup(Section, frozen=True):
     weekly: Annotated[int, Meta(ge=0, le=1000)] = 4
     monthly: Annotated[int, Meta(ge=0, le=1000)] = 6
     passphrase: Secret = ""
+    s3_bucket: Text = ""
+    s3_region: Text = ""
+    s3_endpoint: Text = ""
+    s3_prefix: Text = "groupspaces"
+    s3_access_key: Secret = ""
+    s3_secret_key: Secret = ""
     before_migration: bool = True
     proof_max_age_h: Annotated[int, Meta(ge=1, le=8760)] = 30
 
@@ -171,6 +177,7 @@ Times = Annotated[
 class Jobs(Section, frozen=True):
     backup: Times = "0 2 * * *"
     backup_proof: Times = "1h"
+    backup_offsite: Times = "5m"
     backup_retention: Times = "6h"
     retention: Times = "1h"
     session_retention: Times = "1d"

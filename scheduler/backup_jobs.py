@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from groupspaces.errors import Conflict
 from groupspaces.ops.backups.assurance import Assurance
 from groupspaces.ops.backups.keeping import BY_SCHEDULE, Backups
+from groupspaces.ops.backups.offsite import Offsite
 from groupspaces.ops.backups.proving import Proofs
 from groupspaces.ops.backups.restoring import Restoring
 from scheduler.scheduler import Job, Skipped
@@ -14,7 +15,8 @@ from scheduler.schedules import Cron, Every
 
 Work = Callable[[], Awaitable[str | None]]
 
-PROOF = "backup_proof"
+PROOF, OFFSITE = "backup_proof", "backup_offsite"
+_OFFSITE_INTERVAL_S = 300.0
 _PROOF_INTERVAL_S, _PROOF_DELAY_S = 3600.0, 120.0
 _RETENTION_INTERVAL_S, _RETENTION_DELAY_S = 21_600.0, 90.0
 _WATCH_INTERVAL_S = 60.0
@@ -25,6 +27,7 @@ def backup_jobs(
     backups: Backups,
     proofs: Proofs,
     restoring: Restoring,
+    offsite: Offsite,
     assurance: Assurance,
     needs_primary: Callable[[Work], Work],
 ) -> list[Job]:
@@ -48,6 +51,14 @@ def backup_jobs(
         if not proof.ok:
             return f"{due.id} is not good: {proof.error}"
         return f"{due.id} is good: restored and read from in {proof.rto_ms} ms"
+
+    async def send() -> str:
+        if not offsite.is_set:
+            raise Skipped("There is no bucket: backup.s3_bucket is empty.")
+        sent = await offsite.send()
+        if not sent:
+            raise Skipped("Everything is there.")
+        return f"sent {', '.join(sent)}"
 
     async def retain() -> str:
         try:
@@ -74,6 +85,16 @@ def backup_jobs(
             "Prove the newest backup: restore it in a place of its own, and read from it",
             needs_primary(prove),
             Every(_PROOF_INTERVAL_S),
+            first_delay_s=_PROOF_DELAY_S,
+            shares_rows=True,
+            may_take_s=_LONG_S,
+            interval_range_s=(60.0, 604_800.0),
+        ),
+        Job(
+            OFFSITE,
+            "Copy backups to object storage",
+            needs_primary(send),
+            Every(_OFFSITE_INTERVAL_S),
             first_delay_s=_PROOF_DELAY_S,
             shares_rows=True,
             may_take_s=_LONG_S,

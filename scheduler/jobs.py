@@ -14,6 +14,7 @@ from groupspaces.errors import Conflict, Invalid, SettingsError, Unavailable
 from groupspaces.ops.audit_seals import AuditSeals
 from groupspaces.ops.backups.assurance import Assurance
 from groupspaces.ops.backups.keeping import Backups
+from groupspaces.ops.backups.offsite import Offsite
 from groupspaces.ops.backups.proving import Proofs
 from groupspaces.ops.backups.restoring import Restoring
 from groupspaces.ops.instances import Fleet
@@ -50,6 +51,7 @@ def job_table(
     backups: Backups,
     proofs: Proofs,
     restoring: Restoring,
+    offsite: Offsite,
     assurance: Assurance,
     upkeep: Upkeep,
 ) -> tuple[Job, ...]:
@@ -191,7 +193,7 @@ def job_table(
         await trim_sessions(fleet.write_as_leader)
 
     jobs += upkeep_jobs(upkeep, forget_sessions, needs_primary)
-    jobs += backup_jobs(backups, proofs, restoring, assurance, needs_primary)
+    jobs += backup_jobs(backups, proofs, restoring, offsite, assurance, needs_primary)
     if db.mode == "replica":
         jobs += [
             Job(

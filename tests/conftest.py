@@ -17,6 +17,7 @@ from tests.support.browser import Person, launch
 from tests.support.browser import person as open_profile
 from tests.support.latency_proxy import LatencyProxy
 from tests.support.process import Process
+from tests.support.seaweed import Seaweed
 from tests.support.server import Server, Setting
 from tests.support.sqld import Sqld, TokenKey
 
@@ -86,6 +87,13 @@ def guarded_sqld(tmp_path: Path, started: Callable[[Any], Any]) -> Sqld:
     """A running primary that checks tokens: `.token` is good, `.key.mint(...)` makes others."""
     primary: Sqld = started(Sqld(tmp_path / "guarded-sqld", key=TokenKey()))
     return primary.start()
+
+
+@pytest.fixture
+def seaweed(tmp_path: Path, started: Callable[[Any], Any]) -> Seaweed:
+    """A running object store with a bucket."""
+    store: Seaweed = started(Seaweed(tmp_path / "seaweed"))
+    return store.start()
 
 
 @pytest.fixture

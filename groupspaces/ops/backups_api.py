@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,11 +16,12 @@ from starlette.responses import Response
 from groupspaces.db.batch import Batch, Written
 from groupspaces.db.changes import NOBODY
 from groupspaces.db.changes import record as record_change
-from groupspaces.errors import FieldError, Invalid, Unavailable
+from groupspaces.errors import Conflict, FieldError, Invalid, Unavailable
 from groupspaces.ops.audit import audited, log_unaudited, operator_stands
 from groupspaces.ops.backups import records
 from groupspaces.ops.backups.assurance import Assurance, Restorable
 from groupspaces.ops.backups.keeping import BY_HAND, Backups
+from groupspaces.ops.backups.offsite import Offsite
 from groupspaces.ops.backups.proving import Proofs
 from groupspaces.ops.backups.records import AFTER_ALL, Record
 from groupspaces.ops.backups.restoring import Restoring
@@ -243,6 +245,25 @@ async def get_backup_download(ctx: Context) -> Response:
 
 @operation(
     "POST",
+    "/api/ops/backups/{backup_id}/fetch",
+    access=_OPERATOR_OF_BACKUP,
+    summary="Bring the archive of a backup from object storage to this instance",
+    tag=TAG,
+    returns=WorkView,
+    status=202,
+)
+async def post_backup_fetch(ctx: Context) -> WorkView:
+    """Answer when it has begun; it can be proved and restored here then. Raises Conflict (`BACKUP_BUSY`, `NOT_OFFSITE`)."""
+    record, offsite, backups = await _record(ctx), ctx.part(Offsite), ctx.part(Backups)
+    backups.works.require_idle()
+    if record.offsite_at_ms is None or not offsite.is_set:
+        raise Conflict("This backup was never copied to object storage.", code="NOT_OFFSITE")
+    await _audit(ctx, "backup.fetched", record.id)
+    return _work(backups.works.begin("fetch", record.id, record.reason, partial(offsite.fetch, record)))
+
+
+@operation(
+    "POST",
     "/api/ops/backups/{backup_id}/prove",
     access=_OPERATOR_OF_BACKUP,
     summary="Prove that a backup is good: restore it in a place of its own, and read from it",
@@ -410,6 +431,7 @@ OPERATIONS = (
     get_backup,
     get_backup_download,
     get_backup_plan,
+    post_backup_fetch,
     post_backup_prove,
     post_backup_restore,
     delete_backup,

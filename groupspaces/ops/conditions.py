@@ -52,6 +52,7 @@ TITLES = {
     "backup_old": "No backup has been made for too long.",
     "proof_old": "No backup has been proved to be good for too long.",
     "proof_failed": "The newest backup is not good: it could not be restored.",
+    "offsite_failed": "Backups cannot be copied to object storage.",
     "limits_store_away": "The Redis of the rate limits does not answer: each instance counts for itself.",
 }
 _LIMIT = 200

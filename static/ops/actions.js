@@ -67,6 +67,7 @@ const GROUPS = {
     "backup.begun": ["Backup made", said("made a backup")],
     "backup.proof_begun": ["Backup proved", ({ subject }) => ["had a backup proved: ", { name: ofBackup(subject) }]],
     "backup.downloaded": ["Backup downloaded", ({ subject }) => ["downloaded the backup ", { name: ofBackup(subject) }]],
+    "backup.fetched": ["Backup fetched", ({ subject }) => ["fetched the backup ", { name: ofBackup(subject) }]],
     "backup.restore_begun": ["Restore begun", ({ subject }) => ["began to go back to the backup ", { name: ofBackup(subject) }]],
     "backup.restored": ["Restored", ({ subject }) => ["went back to the backup ", { name: ofBackup(subject) }]],
     "backup.removed": ["Backup removed", ({ subject }) => ["removed the backup ", { name: ofBackup(subject) }]],

@@ -9,7 +9,7 @@ const RUNNING_MS = 500;
 const EVERY_MS = 10_000;
 
 const REASONS = { schedule: "every night", "by hand": "by hand", "before migration": "before a new version", "before restore": "what a restore set aside" };
-const WORKS = { backup: "A backup is being made", proof: "A backup is being proved", restore: "A backup is being restored", export: "The data are being exported" };
+const WORKS = { backup: "A backup is being made", proof: "A backup is being proved", restore: "A backup is being restored", fetch: "A backup is being fetched" };
 
 export const reasonWords = (reason) => REASONS[reason] ?? reason;
 export const workTitle = (work) => WORKS[work.kind];

@@ -364,6 +364,8 @@ def test_the_secrets_are_these() -> None:
         "files.s3_access_key",
         "files.s3_secret_key",
         "backup.passphrase",
+        "backup.s3_access_key",
+        "backup.s3_secret_key",
         "metrics.token",
         "alerts.slack_webhook_url",
         "sentry.dsn",

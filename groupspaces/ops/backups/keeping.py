@@ -13,7 +13,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -53,6 +53,7 @@ class Backups:
         self._instance_id = instance_id
         self._clock = clock
         self.works = works
+        self.on_removed: Callable[[Record], Awaitable[None]] = _nobody_follows
         self.folder = settings.data_dir / FOLDER
 
     # --- making ---
@@ -199,6 +200,7 @@ class Backups:
         if is_there:
             await asyncio.to_thread(going.unlink)
         log(_log, logging.INFO, "backup removed", backup=record.id)
+        await self.on_removed(record)
 
     async def _finish_removals(self) -> None:
         """Bring removals to an end in which this process was killed: as the primary knows of them."""
@@ -253,6 +255,9 @@ def elsewhere(record: Record) -> NotFound:
         f"The archive of this backup lies at the instance {record.instance_id}: ask that one, with ?instance={record.instance_id}.",
         code="ARCHIVE_ELSEWHERE",
     )
+
+
+async def _nobody_follows(record: Record) -> None: ...
 
 
 def _nobody_hears(progress: Progress) -> None: ...

@@ -30,6 +30,7 @@ ON CONFLICT (id) DO NOTHING"""
 _FORGET_ALL_SQL = "DELETE FROM backup"
 _PUT_SQL = f"INSERT INTO backup ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _PROVE_SQL = f"UPDATE backup SET proved_at_ms = CASE WHEN ? THEN {NOW_MS} ELSE proved_at_ms END, proof = ? WHERE id = ?"
+_OFFSITE_SQL = f"UPDATE backup SET offsite_at_ms = {NOW_MS} WHERE id = ?"
 # The newest that is proved is never removed, whatever an instance that is behind believes to know of newer ones.
 _REMOVE_SQL = """DELETE FROM backup WHERE id = ? AND (
   ? OR id IS NOT (SELECT max(id) FROM backup WHERE proved_at_ms IS NOT NULL AND status = 'done'))"""
@@ -139,6 +140,12 @@ def prove(backup_id: str, proof: Proof) -> list[Statement]:
         Statement(_PROVE_SQL, (proof.ok, _text(proof), backup_id), refused=gone),
         _told(PROVED, backup_id),
     ]
+
+
+def keep_offsite(backup_id: str) -> list[Statement]:
+    """Record that a copy is in object storage. Refused for one that is gone."""
+    gone = NotFound("This backup was removed meanwhile.")
+    return [Statement(_OFFSITE_SQL, (backup_id,), refused=gone), _told(KEPT, backup_id)]
 
 
 def remove(backup_id: str, *, even_if_last: bool) -> list[Statement]:

@@ -20,7 +20,7 @@ from groupspaces.ops.backups.progress import Progress
 
 _T = TypeVar("_T")
 
-Kind = Literal["backup", "proof", "restore", "export"]
+Kind = Literal["backup", "proof", "restore", "fetch"]
 Told = Callable[[Progress], None]
 
 _log = logging.getLogger("groupspaces.backups")
