@@ -61,7 +61,7 @@ class Database:
         self._folder = DataFolder(Path(settings.data.dir))
         self._crew = crew or Crew(self._folder.path)
         self._reader = Reader(slow_query_ms=settings.log.slow_query_ms)
-        self._follower = Follower(self._reader)
+        self._follower = Follower(self._reader, is_primary=self.mode == "standalone")
         self._sync_listeners: list[SyncListener] = []
         self._write_listeners: list[WriteListener] = []
         self._round_listeners: list[RoundListener] = []

@@ -37,8 +37,10 @@ _HAS_SQL = "SELECT 1 FROM change WHERE seq = ? AND token = ?"
 class Follower:
     """Follow the feed of the file a `Reader` reads."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, *, is_primary: bool = False) -> None:
+        """`is_primary`: the file is no copy of another one, so that an epoch begins in it only where a backup took its place."""
         self._reader = reader
+        self._is_primary = is_primary
         self._listeners: list[Listener] = []
         self._retry: asyncio.TimerHandle | None = None
         self.seq = 0
@@ -66,8 +68,7 @@ class Follower:
             while changes := self._read_page(up_to):
                 self.seq, self.token = changes[-1].seq, changes[-1].token
                 self.heads.extend((change.seq, change.token) for change in changes[-_HEADS_KEPT:])
-                if any(change.kind == EPOCH_BEGAN for change in changes):
-                    # All of the file is another one's now, as where a backup was put in its place.
+                if self._is_primary and any(change.kind == EPOCH_BEGAN for change in changes):
                     self.switched(up_to=up_to, misled=True)
                     continue
                 self._tell(changes)

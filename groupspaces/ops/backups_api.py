@@ -255,6 +255,7 @@ async def get_backup_download(ctx: Context) -> Response:
 async def post_backup_fetch(ctx: Context) -> WorkView:
     """Answer when it has begun; it can be proved and restored here then. Raises Conflict (`BACKUP_BUSY`, `NOT_OFFSITE`)."""
     record, offsite, backups = await _record(ctx), ctx.part(Offsite), ctx.part(Backups)
+    await _require_operator(ctx)
     backups.works.require_idle()
     if record.offsite_at_ms is None or not offsite.is_set:
         raise Conflict("This backup was never copied to object storage.", code="NOT_OFFSITE")
@@ -323,6 +324,7 @@ async def post_backup_restore(ctx: Context, body: RestoreDraft) -> WorkView:
     Raises Invalid unless `confirm` is the id, Conflict (`BACKUP_BUSY`, `NOT_STANDALONE`), NotFound where the archive is elsewhere.
     """
     record = await _record(ctx)
+    await _require_operator(ctx)
     if body.confirm != record.id:
         message = "must be the id of the backup, so that no other one is restored"
         raise Invalid(f"confirm {message}.", errors=[FieldError("confirm", message)])
@@ -376,6 +378,11 @@ async def _audit(ctx: Context, action: str, backup_id: str) -> None:
         if error.code != "PRIMARY_UNAVAILABLE" and ctx.services.db.status().primary == "reachable":
             raise
         log_unaudited(action, subject, {}, ctx, error)
+
+
+async def _require_operator(ctx: Context) -> None:
+    """Have the primary refuse whoever is an operator no more, before anything is said of this instance. One round trip."""
+    await ctx.write(Batch([], requires=operator_stands(ctx)))
 
 
 async def _pieces(path: Path) -> AsyncGenerator[bytes]:

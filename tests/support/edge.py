@@ -62,6 +62,11 @@ ACTING = {
     "POST /api/invites/{code}/accept": "outsider",
     "DELETE /api/spaces/{space_id}/members/{user_id}": "admin",
 }
+# Nothing for an instance with a primary elsewhere, and without a bucket: said once it is known who asks.
+NOT_HERE = {
+    "POST /api/ops/backups/{backup_id}/restore",
+    "POST /api/ops/backups/{backup_id}/fetch",
+}
 _PEOPLE = ("founder", "owner", "admin", "member", "target", "outsider")
 
 # Everything but what instances tell each other of themselves, which is no product of anybody's call.
@@ -110,6 +115,11 @@ class Scene:
     def path(self, operation: Operation) -> str:
         """Return the address of a call about this scene."""
         return operation.path.format(**self.params)
+
+
+def fine(operation: Operation) -> int:
+    """Return the status of a call that is let in."""
+    return 409 if key_of(operation) in NOT_HERE else operation.status
 
 
 class Edge:
@@ -178,6 +188,8 @@ class Edge:
     async def scene(self, operation: Operation, actor: Actor | None = None) -> Scene:
         """Make everything that this call needs, at `a`; the actor has a session of their own unless one is given."""
         name = acting(operation)
+        if operation.path.startswith("/api/ops/"):
+            await self._settle()
         actor = actor or await self.actor(name)
         founder, target = self._people["founder"], await self._target(operation)
         space_id = await founder.space(visibility="public")
@@ -203,6 +215,20 @@ class Edge:
             | {"backup_id": self._backup()}
             | await self._belongings(operation, actor, target),
         )
+
+    async def _settle(self) -> None:
+        """Undo what calls of operators leave behind, and wait until `b` is done with its backups."""
+        self.primary.execute("DELETE FROM maintenance", [])
+        self.primary.execute(_TOLD_SQL, ["maintenance.ended", None])
+        operator = await self.actor("operator")  # the first session of theirs may have ended with a test
+        await self.bring_b_up(operator)
+
+        async def is_idle() -> bool:
+            works = expect(await operator.there.get("/api/ops/backups"), 200)["works"]
+            return not any(work["state"] == "running" for work in works)
+
+        await wait_until(is_idle, 30.0, "no backup is made or proved")
+        expect(await operator.there.delete("/api/ops/drain"), 200)
 
     async def _target(self, operation: Operation) -> Participant:
         """Return who is acted upon: somebody new where they may be gone afterwards."""
@@ -361,6 +387,7 @@ def _body(operation: Operation, scene: Scene) -> Any:
         "POST /api/auth/sign-up": {"email": next(_addresses), "invite": scene.params["code"]},
         "POST /api/auth/sign-in": {"email": scene.actor.here.email},
         "PUT /api/spaces/{space_id}/read": {"message_id": scene.params["message_id"]},
+        "POST /api/ops/backups/{backup_id}/restore": {"confirm": scene.params["backup_id"]},
         "POST /api/ops/users": {"email": next(_addresses)},
         "POST /api/ops/users/{user_id}/delete": {"confirm": scene.params.get("username", "")},
         # A tuning that changes nothing is refused.
