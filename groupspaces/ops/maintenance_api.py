@@ -27,7 +27,7 @@ _END_SQL = "DELETE FROM maintenance"
 class MaintenanceDraft(msgspec.Struct, forbid_unknown_fields=True):
     """What people are told who would save something."""
 
-    message: Annotated[str, Meta(min_length=1, max_length=500)]
+    message: Annotated[str, Meta(min_length=1, max_length=500, pattern=r"^(?=\s*\S)")]
 
 
 class MaintenanceView(msgspec.Struct, frozen=True):
