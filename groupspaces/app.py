@@ -19,8 +19,10 @@ from groupspaces.db.changes import Change
 from groupspaces.db.database import Database
 from groupspaces.db.doorbell import Doorbell
 from groupspaces.db.folder import DataFolder, FolderError
+from groupspaces.db.lease import Lease
 from groupspaces.db.local_store import LocalStore
 from groupspaces.db.peers import PeerClient
+from groupspaces.db.staging import LEASE as RESTORE_LEASE
 from groupspaces.db.status import Round
 from groupspaces.deployment_secrets import with_secrets
 from groupspaces.features.accounts import api as accounts
@@ -89,6 +91,7 @@ from groupspaces.ops.audit_seals import AuditSeals
 from groupspaces.ops.backups.assurance import Assurance
 from groupspaces.ops.backups.before_migration import before_migrating
 from groupspaces.ops.backups.bucket import Bucket
+from groupspaces.ops.backups.fleet_restoring import FleetRestoring
 from groupspaces.ops.backups.keeping import Backups
 from groupspaces.ops.backups.offsite import Offsite
 from groupspaces.ops.backups.proving import Proofs
@@ -271,7 +274,9 @@ class Application:
         offsite = Offsite(db, identity.id, backups, Bucket(settings.backup), conditions)
         backups.on_removed = offsite.forget
         proofs = Proofs(db, settings, identity.id, clock, backups)
-        restoring = Restoring(db, settings, clock, backups)
+        restore_lease = Lease(RESTORE_LEASE, identity.id, identity.boot, monotonic_s=clock.monotonic_s)
+        fleet_restoring = FleetRestoring(db, clock, backups, restore_lease)
+        restoring = Restoring(db, settings, clock, backups, fleet_restoring)
         self._assurance = Assurance(db, conditions, clock, max_age_h=settings.backup.proof_max_age_h)
         self._last_seen = LastSeen(db, clock, settings.auth)
         self._scheduler = Scheduler(

@@ -179,6 +179,7 @@ class Jobs(Section, frozen=True):
     backup_proof: Times = "1h"
     backup_offsite: Times = "5m"
     backup_retention: Times = "6h"
+    restore_cleanup: Times = "10m"
     retention: Times = "1h"
     session_retention: Times = "1d"
     cleanup: Times = "6h"

@@ -19,6 +19,8 @@ PROOF, OFFSITE = "backup_proof", "backup_offsite"
 _OFFSITE_INTERVAL_S = 300.0
 _PROOF_INTERVAL_S, _PROOF_DELAY_S = 3600.0, 120.0
 _RETENTION_INTERVAL_S, _RETENTION_DELAY_S = 21_600.0, 90.0
+# Soon: a killed restore may have left maintenance on.
+_CLEANUP_INTERVAL_S, _CLEANUP_DELAY_S = 600.0, 2.0
 _WATCH_INTERVAL_S = 60.0
 _LONG_S = 6 * 3600.0
 
@@ -62,13 +64,22 @@ def backup_jobs(
 
     async def retain() -> str:
         try:
-            adopted = await restoring.finish() + await backups.adopt()
+            adopted = await backups.adopt()
         except Conflict as error:
             raise Skipped(error.detail) from error
         removed = await backups.retain()
         if not adopted and not removed:
             raise Skipped("Nothing had to go.")
         return f"removed {', '.join(removed) or 'none'}; recorded {adopted} that were found"
+
+    async def clean_up() -> str:
+        try:
+            kept = await restoring.finish()
+        except Conflict as error:
+            raise Skipped(error.detail) from error
+        if not kept:
+            raise Skipped("No restore was killed here.")
+        return f"kept {kept} that a restore had set aside"
 
     return [
         Job(
@@ -106,6 +117,14 @@ def backup_jobs(
             needs_primary(retain),
             Every(_RETENTION_INTERVAL_S),
             first_delay_s=_RETENTION_DELAY_S,
+            interval_range_s=(60.0, 604_800.0),
+        ),
+        Job(
+            "restore_cleanup",
+            "Take away what a killed restore has left, and keep what it has set aside",
+            needs_primary(clean_up),
+            Every(_CLEANUP_INTERVAL_S),
+            first_delay_s=_CLEANUP_DELAY_S,
             interval_range_s=(60.0, 604_800.0),
         ),
         Job(

@@ -15,6 +15,7 @@ from .follower import Follower
 from .reader import Reader
 from .remote_primary import RemotePrimary
 from .replica import Replica
+from .staging import STAGED_SQL
 
 
 def subject(
@@ -35,6 +36,11 @@ def subject(
             raise Conflict(
                 f"This instance is fetching a new copy of all data ({reason}). Verify it when it is there.",
                 code="REPLICA_REBUILDING",
+            )
+        if await remote.read(STAGED_SQL):
+            raise Conflict(
+                "A backup is being restored: all data will be exchanged. Verify the replica when that has ended.",
+                code="RESTORING",
             )
         # Migrations are not in the feed: what the primary has got meanwhile must be here before it is compared.
         await fetch()

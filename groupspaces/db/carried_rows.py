@@ -17,7 +17,7 @@ import orjson
 from groupspaces.errors import DatabaseRefused
 
 from .batch import Value
-from .moved import NO_MARK
+from .moved import MADE_BY_US, NO_MARK
 
 # Below the 1 MB that a reverse proxy takes by default, also after the quotes in it were escaped.
 CHUNK_BYTES = 400_000
@@ -27,10 +27,7 @@ _NOT_CARRIED = ("instance", "lease")
 _ONLY = {"deployment": NO_MARK}
 _EXACT_TYPES = ("INTEGER", "TEXT", "BLOB")
 
-_TABLES_SQL = (
-    "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' "
-    "ORDER BY name"
-)
+_TABLES_SQL = f"""SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND {MADE_BY_US} ORDER BY name"""
 
 Key = list[int | str]
 

@@ -139,6 +139,13 @@ class Database:
             raise Conflict("This instance is not its own primary.", code="NOT_STANDALONE")
         await self._behind.replace(source, before)
 
+    async def exchange(self, batch: Batch) -> Written:
+        """In replica mode, commit a batch that puts other rows in the place of all there are at the primary; see `staging.py`.
+
+        Everybody's replica is then fetched anew. Raises what `write` raises, and `Conflict` (`STANDALONE`).
+        """
+        return await self._replicated().exchange(batch)
+
     async def read_primary(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:
         """Read where writes go: one round trip in replica mode. Raises `Unavailable`."""
         return await self._behind.read_primary(sql, params)

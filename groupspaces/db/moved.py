@@ -23,8 +23,13 @@ MARKS = (MOVING, MOVED_TO, MOVED_FROM)
 MARKS_SQL = "SELECT name, value FROM deployment WHERE name IN ('moving', 'moved_to', 'moved_from')"
 # What of `deployment` belongs to the deployment and not to one file.
 NO_MARK = "name NOT IN ('moving', 'moved_to', 'moved_from')"
-# What of `sqlite_schema` neither SQLite nor the primary's server made for itself.
-MADE_BY_US = "name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND name NOT LIKE 'libsql\\_%' ESCAPE '\\'"
+# How the names of tables begin that nobody reads: their rows are to take the place of others (`staging.py`).
+STAGED = "restoring_"
+# What of `sqlite_schema` is the deployment's: SQLite and the primary's server make some for themselves, and staged tables come and go.
+MADE_BY_US = (
+    "name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND name NOT LIKE 'libsql\\_%' ESCAPE '\\' "
+    "AND name NOT LIKE 'restoring\\_%' ESCAPE '\\'"
+)
 TABLE_EXISTS_SQL = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'deployment'"
 
 

@@ -39,6 +39,9 @@ MAX_REQUEST_BYTES = 900_000
 MAX_QUEUE_LENGTH = 2_048
 MAX_QUEUE_BYTES = 32 * 1024 * 1024
 _MAX_READS = 4
+_EXCHANGE_TIMEOUT_S = 60.0
+# Of this stream alone, which ends with the request; no statement of a transaction can say it.
+_UNCHECKED_SQL = "PRAGMA foreign_keys = OFF"
 
 RETRY_AFTER_S = 2.0
 _RECONNECT_PAUSE_S = 0.1
@@ -169,6 +172,15 @@ class RemotePrimary:
             raise _unavailable(_UNKNOWN if waiting.sent else _NOTHING_SAVED) from error
         finally:
             self._dequeue(waiting)
+
+    async def exchange(self, batch: Batch, *, timeout_s: float = _EXCHANGE_TIMEOUT_S) -> Written:
+        """Commit a batch that takes long, beside the queue, and without looking at references where the primary allows that.
+
+        Raises what `write` raises. While it runs nobody else can write: sqld takes the lock away after 5 s when somebody wants to.
+        """
+        transaction = hrana.transaction(hrana.encode_steps(batch), len(batch.steps()), self._lineage())
+        _, result = await self._ask([hrana.query(_UNCHECKED_SQL, ()), transaction], timeout_s)
+        return _told(lambda: hrana.written(result, batch))
 
     async def read(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:
         """Ask the primary itself: one round trip. Raises PrimaryError or Unavailable within `timeout_s`."""

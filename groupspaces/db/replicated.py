@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import apsw
@@ -195,18 +196,20 @@ class Replicated:
         """Commit at the primary in one round trip, then fetch soon."""
         await self._be_prepared()
         began_s = time.monotonic()
-        try:
+        with _mismatch_told():
             written = await self._remote.write(batch)
-        except LineageMismatch as mismatch:
-            raise Unavailable(
-                "The primary's history is not the one this instance knows. Nothing was saved; this instance looks for "
-                "the reason, and fetches a new copy if that is right. Try again shortly.",
-                code="REPLICA_REBUILDING",
-                retry_after_s=3,
-            ) from mismatch
         if written.seq:
             self._replication.wrote(written.seq, began_s)
         return written
+
+    async def exchange(self, batch: Batch) -> Written:
+        """Commit a batch after which the primary has another history, and look for that at once."""
+        await self._be_prepared()
+        try:
+            with _mismatch_told():
+                return await self._remote.exchange(batch)
+        finally:
+            self._mismatched()
 
     def wrote(self, seq: int, began_s: float) -> None:
         """Fetch soon what another worker of this host has written."""
@@ -487,3 +490,17 @@ class Replicated:
         except (apsw.Error, Unavailable) as error:
             self._reader.close()
             raise GenerationRefused(f"it cannot be read: {error.__cause__ or error}") from error
+
+
+@contextmanager
+def _mismatch_told() -> Iterator[None]:
+    """Tell a primary of another history as what it means to whoever writes."""
+    try:
+        yield
+    except LineageMismatch as mismatch:
+        raise Unavailable(
+            "The primary's history is not the one this instance knows. Nothing was saved; this instance looks for "
+            "the reason, and fetches a new copy if that is right. Try again shortly.",
+            code="REPLICA_REBUILDING",
+            retry_after_s=3,
+        ) from mismatch

@@ -321,7 +321,7 @@ async def get_backup_plan(ctx: Context) -> PlanView:
 async def post_backup_restore(ctx: Context, body: RestoreDraft) -> WorkView:
     """Answer when it has begun; the list tells how it goes, and then has a backup of what was there before.
 
-    Raises Invalid unless `confirm` is the id, Conflict (`BACKUP_BUSY`, `NOT_STANDALONE`), NotFound where the archive is elsewhere.
+    Raises Invalid unless `confirm` is the id, Conflict (`BACKUP_BUSY`), NotFound where the archive is elsewhere.
     """
     record = await _record(ctx)
     await _require_operator(ctx)
@@ -382,7 +382,8 @@ async def _audit(ctx: Context, action: str, backup_id: str) -> None:
 
 async def _require_operator(ctx: Context) -> None:
     """Have the primary refuse whoever is an operator no more, before anything is said of this instance. One round trip."""
-    await ctx.write(Batch([], requires=operator_stands(ctx)))
+    if stands := operator_stands(ctx):  # the command line is nobody who could stop being one
+        await ctx.write(Batch([], requires=stands))
 
 
 async def _pieces(path: Path) -> AsyncGenerator[bytes]:

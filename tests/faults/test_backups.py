@@ -147,7 +147,7 @@ async def test_a_restore_that_is_killed_leaves_the_old_state_or_the_new(
             assert state == "before"
         written = await operator.message(deployment.space_id, "going on")
         assert written["id"] > 0
-        expect(await operator.post("/api/ops/jobs/backup_retention/run"), 202)
+        expect(await operator.post("/api/ops/jobs/restore_cleanup/run"), 202)
 
         async def is_kept() -> bool:
             listing = (await listed(operator))["items"]

@@ -54,8 +54,8 @@ async def test_each_instance_makes_its_own_and_all_know_of_it(fleet: Fleet, oper
         assert refused(await call(path), 404, "ARCHIVE_ELSEWHERE")
     health = expect(await operator.get("/api/health"), 200)
     assert health["restorable"]["backup_id"] == backup["id"]
-    plan = expect(await operator.get(f"{PATH}/{backup['id']}/plan?instance=b"), 200)
-    assert "--to-primary" in plan["refused"]
+    assert "instance=b" in expect(await operator.get(f"{PATH}/{backup['id']}/plan"), 200)["refused"]
+    assert expect(await operator.get(f"{PATH}/{backup['id']}/plan?instance=b"), 200)["refused"] == ""
 
 
 async def test_while_the_primary_is_away_backups_are_made_and_recorded_later(

@@ -135,8 +135,12 @@ async def test_an_instance_that_has_not_heard_is_refused_by_the_primary_and_look
         # Now it has heard of it, and not of its end.
         expect(await person.http.get("/api/auth/session"), 200)
         async with Participant(fleet.b.url) as elsewhere:
-            await elsewhere.sign_in(operator.email)  # looks at the primary
-        assert "maintenance" in expect(await person.get("/api/health"), 200)
+            await elsewhere.sign_in(operator.email)  # what was written is fetched, and this with it
+
+        async def has_heard() -> bool:
+            return "maintenance" in expect(await person.get("/api/health"), 200)
+
+        await wait_until(has_heard, 30, "b has heard of it")
         expect(await operator.delete(PATH), 200)
         await person.message(space_id, "after")
         assert "maintenance" not in expect(await person.get("/api/health"), 200)

@@ -62,11 +62,8 @@ ACTING = {
     "POST /api/invites/{code}/accept": "outsider",
     "DELETE /api/spaces/{space_id}/members/{user_id}": "admin",
 }
-# Nothing for an instance with a primary elsewhere, and without a bucket: said once it is known who asks.
-NOT_HERE = {
-    "POST /api/ops/backups/{backup_id}/restore",
-    "POST /api/ops/backups/{backup_id}/fetch",
-}
+# Nothing for an instance without a bucket: said once it is known who asks.
+NOT_HERE = {"POST /api/ops/backups/{backup_id}/fetch"}
 _PEOPLE = ("founder", "owner", "admin", "member", "target", "outsider")
 
 # Everything but what instances tell each other of themselves, which is no product of anybody's call.

@@ -18,6 +18,7 @@ from groupspaces import __version__
 from groupspaces.db import migrate, resting_file
 from groupspaces.db.batch import Statement
 from groupspaces.db.lineage import HOLDING_SQL, holding_of
+from groupspaces.db.moved import STAGED
 from groupspaces.db.resting_file import Copying, RestingFile
 from groupspaces.ops.backups import archives, sealing, tables
 from groupspaces.ops.backups.manifest import (
@@ -101,7 +102,9 @@ def _copy(database: Path, place: Path) -> Path:
     Copying(database, copy).run()
     with RestingFile(copy) as file:
         known = {str(name) for (name,) in file.rows("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-    resting_file.write(copy, *(Statement(f"DELETE FROM {name}") for name in _LEFT_OUT if name in known))
+    emptied = [Statement(f"DELETE FROM {name}") for name in _LEFT_OUT if name in known]
+    dropped = [Statement(f'DROP TABLE "{name}"') for name in sorted(known) if name.startswith(STAGED)]
+    resting_file.write(copy, *emptied, *dropped)
     return copy
 
 

@@ -3,7 +3,8 @@
 Owns the order of it. Everything that can go wrong with the archive goes wrong beside the data, in a folder of its own. Then, in one
 transaction, what was there is copied aside and the backup takes its place: readers see the one or the other, and so does whoever starts
 after a crash. What was set aside becomes a backup like any other (`SAFETY`), so that going back to it is the way back. The records of
-backups and the audit entry of the restore are carried over, as they tell of what is on the disks now.
+backups and the audit entry of the restore are carried over, as they tell of what is on the disks now. With a primary elsewhere, the rest is
+`fleet_restoring.py`'s.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ import msgspec
 from groupspaces.clock import Clock
 from groupspaces.db.batch import Batch, Statement
 from groupspaces.db.database import Database
-from groupspaces.errors import AppError, Conflict, Unavailable
+from groupspaces.db.folder import DATABASE_NAME
+from groupspaces.errors import AppError, Conflict
 from groupspaces.logging_context import log
 from groupspaces.ops.backups import errands, records
+from groupspaces.ops.backups.fleet_restoring import FleetRestoring
 from groupspaces.ops.backups.keeping import FILES, Backups, new_id
 from groupspaces.ops.backups.preparing import Prepared, PrepareOrder
 from groupspaces.ops.backups.progress import Progress
@@ -61,11 +64,14 @@ class Plan(msgspec.Struct, frozen=True):
 class Restoring:
     """One per instance. For the event loop alone, in the worker that leads."""
 
-    def __init__(self, db: Database, settings: Settings, clock: Clock, backups: Backups) -> None:
+    def __init__(
+        self, db: Database, settings: Settings, clock: Clock, backups: Backups, fleet: FleetRestoring
+    ) -> None:
         self._db = db
         self._settings = settings
         self._clock = clock
         self._backups = backups
+        self._fleet = fleet
 
     async def plan(self, record: Record) -> Plan:
         """Say what restoring a backup would do, and why it cannot be restored here, if it cannot."""
@@ -93,12 +99,7 @@ class Restoring:
         )
 
     def require(self, record: Record) -> None:
-        """Raise Conflict (`NOT_STANDALONE`) where there is another primary, NotFound where the archive is not here."""
-        if self._db.mode != "standalone":
-            raise Conflict(
-                "This deployment has a primary of its own. Restore into a new, empty one: `groupspaces restore … --to-primary URL`.",
-                code="NOT_STANDALONE",
-            )
+        """Raise NotFound where the archive is not here."""
         self._backups.archive_of(record)
 
     def begin(self, record: Record, done: Sequence[Statement]) -> Work:
@@ -121,24 +122,31 @@ class Restoring:
                 epoch=self._db.epoch(),
             )
             found = await errands.run("prepare", order, Prepared, told)
-            told(Progress("putting it in place"))
-            kept = await records.everything(self._db.read)
-            aside = folder / _ASIDE.format(id=new_id(self._clock))
             await self._put_files_back(prepared)
-            await self._db.replace(prepared / self._file_name, aside)
+            if self._db.mode == "standalone":
+                await self._replace(prepared / DATABASE_NAME, done, told)
+            else:
+                await self._require_family(found.manifest.origin)
+                await self._fleet.put(prepared / DATABASE_NAME, found.size_bytes, done, told)
         finally:
             await asyncio.to_thread(shutil.rmtree, prepared, ignore_errors=True)
         log(_log, logging.WARNING, "backup restored", backup=record.id, seq=found.manifest.seq)
+
+    async def _replace(self, source: Path, done: Sequence[Statement], told: Told) -> None:
+        told(Progress("putting it in place"))
+        kept = await records.everything(self._db.read)
+        await self._db.replace(source, self._backups.folder / _ASIDE.format(id=new_id(self._clock)))
         await self._db.write(Batch([*records.replace(kept), *done]))
         told(Progress("keeping what was there before"))
         await self._keep_asides(told)
 
-    @property
-    def _file_name(self) -> str:
-        file = self._db.file
-        if file is None:
-            raise Unavailable("The database is not open.")
-        return file.name
+    async def _require_family(self, origin: str) -> None:
+        """Raise Conflict (`OTHER_DEPLOYMENT`) for data that the replicas of this deployment would take for somebody else's."""
+        if origin != (await self._db.history()).origin:
+            raise Conflict(
+                "This backup is of another deployment. Restore it into a new, empty primary: `groupspaces restore … --to-primary URL`.",
+                code="OTHER_DEPLOYMENT",
+            )
 
     async def _put_files_back(self, prepared: Path) -> None:
         """Bring uploads back that are gone; none is ever changed, and those that came since stay."""
@@ -153,9 +161,11 @@ class Restoring:
         await asyncio.to_thread(link)
 
     async def finish(self) -> int:
-        """Make backups of what a restore has set aside that was killed before it could, and return how many. Raises Conflict (`BACKUP_BUSY`)."""
+        """Take the traces of a killed restore away. Make backups of what it has set aside, and return how many. Raises Conflict (`BACKUP_BUSY`), Unavailable."""
         if self._backups.works.running is None:
             await asyncio.to_thread(shutil.rmtree, self._backups.folder / _PREPARED, ignore_errors=True)
+            if self._db.mode != "standalone":
+                await self._fleet.clear()
         if not any(self._backups.folder.glob(f"{_ASIDE_GLOB}*")):
             return 0
         return await self._backups.works.run("backup", "", SAFETY, self._keep_asides)
