@@ -91,7 +91,6 @@ from groupspaces.ops.audit_seals import AuditSeals
 from groupspaces.ops.backups.assurance import Assurance
 from groupspaces.ops.backups.before_migration import before_migrating
 from groupspaces.ops.backups.bucket import Bucket
-from groupspaces.ops.backups.fleet_restoring import FleetRestoring
 from groupspaces.ops.backups.keeping import Backups
 from groupspaces.ops.backups.offsite import Offsite
 from groupspaces.ops.backups.proving import Proofs
@@ -275,8 +274,7 @@ class Application:
         backups.on_removed = offsite.forget
         proofs = Proofs(db, settings, identity.id, clock, backups)
         restore_lease = Lease(RESTORE_LEASE, identity.id, identity.boot, monotonic_s=clock.monotonic_s)
-        fleet_restoring = FleetRestoring(db, clock, backups, restore_lease)
-        restoring = Restoring(db, settings, clock, backups, fleet_restoring)
+        restoring = Restoring(db, settings, clock, backups, restore_lease)
         self._assurance = Assurance(db, conditions, clock, max_age_h=settings.backup.proof_max_age_h)
         self._last_seen = LastSeen(db, clock, settings.auth)
         self._scheduler = Scheduler(

@@ -98,7 +98,7 @@ class Chunk:
 def carried_tables(connection: apsw.Connection) -> list[Table]:
     """Return the tables to carry, each after those it refers to. Raises DatabaseRefused for one that cannot be carried."""
     names = [str(row[0]) for row in connection.execute(_TABLES_SQL)]
-    waiting = {name: _table(connection, name) for name in names if name not in _NOT_CARRIED}
+    waiting = {name: table_of(connection, name) for name in names if name not in _NOT_CARRIED}
     ordered: list[Table] = []
     while waiting:
         ready = [table for table in waiting.values() if not (table.parents & waiting.keys()) - {table.name}]
@@ -108,6 +108,28 @@ def carried_tables(connection: apsw.Connection) -> list[Table]:
         for table in ready:
             del waiting[table.name]
     return ordered
+
+
+def table_of(connection: apsw.Connection, name: str) -> Table:
+    """Describe a table. Raises DatabaseRefused for one that cannot be carried."""
+    facts = connection.execute(
+        "SELECT name, type, pk FROM pragma_table_info(?) ORDER BY cid", (name,)
+    ).fetchall()
+    [(is_strict,)] = connection.execute(
+        "SELECT strict FROM pragma_table_list(?) WHERE schema = 'main'", (name,)
+    ).fetchall()
+    columns, types = tuple(str(fact[0]) for fact in facts), tuple(str(fact[1]) for fact in facts)
+    key = sorted((int(cast("int", fact[2])), place) for place, fact in enumerate(facts) if fact[2])
+    if not is_strict or not key or not set(types) <= set(_EXACT_TYPES):
+        raise DatabaseRefused(
+            f"Table {name} cannot be moved: it has to be STRICT, with a primary key and only columns of {', '.join(_EXACT_TYPES)}."
+        )
+    parents = connection.execute(
+        'SELECT DISTINCT "table" FROM pragma_foreign_key_list(?)', (name,)
+    ).fetchall()
+    return Table(
+        name, columns, types, tuple(place for _, place in key), frozenset(str(row[0]) for row in parents)
+    )
 
 
 def chunks(connection: apsw.Connection, table: Table, after: Key | None) -> Iterator[Chunk]:
@@ -144,24 +166,3 @@ def _chunk(encoded: list[bytes], last: Key) -> Chunk:
 
 def _key_value(table: Table, place: int, value: int | str) -> Value:
     return bytes.fromhex(str(value)) if table.types[place] == "BLOB" else value
-
-
-def _table(connection: apsw.Connection, name: str) -> Table:
-    facts = connection.execute(
-        "SELECT name, type, pk FROM pragma_table_info(?) ORDER BY cid", (name,)
-    ).fetchall()
-    [(is_strict,)] = connection.execute(
-        "SELECT strict FROM pragma_table_list(?) WHERE schema = 'main'", (name,)
-    ).fetchall()
-    columns, types = tuple(str(fact[0]) for fact in facts), tuple(str(fact[1]) for fact in facts)
-    key = sorted((int(cast("int", fact[2])), place) for place, fact in enumerate(facts) if fact[2])
-    if not is_strict or not key or not set(types) <= set(_EXACT_TYPES):
-        raise DatabaseRefused(
-            f"Table {name} cannot be moved: it has to be STRICT, with a primary key and only columns of {', '.join(_EXACT_TYPES)}."
-        )
-    parents = connection.execute(
-        'SELECT DISTINCT "table" FROM pragma_foreign_key_list(?)', (name,)
-    ).fetchall()
-    return Table(
-        name, columns, types, tuple(place for _, place in key), frozenset(str(row[0]) for row in parents)
-    )

@@ -16,18 +16,21 @@ from .reader import read_once
 
 _HEAD_SQL = "SELECT seq, token, (SELECT max(epoch) FROM lineage) FROM change ORDER BY seq DESC LIMIT 1"
 # What the new one has forgotten because of its age is not missing from it. Where that is all that could be compared, nobody can tell
-# (NULL), except for what the old one went on with after the position at which the new history left its epoch.
+# (NULL), except for what the old one went on with after the position at which the new history left its epoch. Nor is missing what a backup
+# has that was made before somebody chose to go back: after it only backups were told of.
 _FURTHER_SQL = """
 WITH head AS (SELECT max(seq) AS seq, (SELECT max(epoch) FROM old.lineage) AS epoch FROM old.change),
   floor AS (SELECT coalesce(min(seq), 0) AS seq FROM main.change),
-  left_at AS (SELECT ended_seq AS seq FROM main.lineage, head WHERE main.lineage.epoch = head.epoch + 1)
+  left_at AS (SELECT ended_seq AS seq FROM main.lineage, head WHERE main.lineage.epoch = head.epoch + 1),
+  aside AS (SELECT max(backup.seq) AS seq FROM main.backup, head WHERE reason = 'before restore' AND backup.epoch = head.epoch),
+  theirs AS (SELECT change.seq, token FROM old.change, aside
+    WHERE aside.seq IS NULL OR (change.seq > aside.seq AND kind NOT LIKE 'backup.%'))
 SELECT CASE
   WHEN head.seq >= floor.seq THEN (
-    SELECT count(*) FROM old.change AS theirs
+    SELECT count(*) FROM theirs
     WHERE theirs.seq >= floor.seq
       AND NOT EXISTS (SELECT 1 FROM main.change AS ours WHERE ours.seq = theirs.seq AND ours.token = theirs.token))
-  WHEN head.seq > (SELECT seq FROM left_at) THEN (
-    SELECT count(*) FROM old.change AS theirs WHERE theirs.seq > (SELECT seq FROM left_at))
+  WHEN head.seq > (SELECT seq FROM left_at) THEN (SELECT count(*) FROM theirs WHERE theirs.seq > (SELECT seq FROM left_at))
 END FROM head, floor
 """
 

@@ -1,11 +1,7 @@
-"""Bringing the rows of a file to a running primary beside what it serves, and putting them in the place of that at one moment.
+"""Tables of a primary that nobody reads, filled in many small writes while everything goes on, until their rows go where they belong at one moment.
 
-Owns the *staged* tables, which nobody reads: they look like those that they will replace, refer to nothing, and are filled in many small writes
-while everything goes on. The exchange is one transaction, so that whoever reads or fetches sees the one or the other. What a killed run left
-is cleared away by whoever holds the lease next. Writes through the door it is given, and never reads what is served.
-
-Measured 2026-11, sqld 0.24.32, which takes the lock of a transaction away after 5 s: SQLite copies staged rows page by page where both tables
-have the same columns and indexes and references are not looked at: 300,000 messages take 0.6 s, as rows of JSON they take 2.5 s.
+Owns the *staged* tables: they look like those that their rows are for, and refer to nothing. One instance at a time has them, by a lease; what a
+killed run left is cleared away by whoever holds that next. Writes through the door it is given. Never decides what becomes of the rows.
 """
 
 from __future__ import annotations
@@ -13,37 +9,26 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple, Protocol
 
 from groupspaces.errors import AppError, Conflict, DatabaseRefused, Unavailable
 
 from .batch import Batch, Row, Statement, Value, Written
-from .carried_rows import Chunk, Table, carried_tables, chunks
+from .carried_rows import Chunk, Table, chunks, table_of
 from .lease import Lease
-from .moved import NO_MARK, STAGED
+from .moved import STAGED
 from .resting_file import RestingFile
 
 LEASE = "restore"
+STAGED_SQL = f"SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE '{STAGED}%' LIMIT 1000"
 
-# Of a deployment, not of what was in it then; and which secret it has now.
-_KEPT_TABLES = ("backup", "maintenance")
-_ONLY = {"deployment": f" WHERE {NO_MARK} AND name <> 'secret_fingerprint'"}
-
-_LEASE_S = 120.0
+_LEASE_S, _RENEWED_EVERY_S = 120.0, 30.0
 _ATTEMPTS, _PAUSE_S = 6, 2.0
 
-STAGED_SQL = f"SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE '{STAGED}%' LIMIT 1000"
 _DEFINITIONS_SQL = """SELECT type, sql FROM sqlite_schema
 WHERE tbl_name = ? AND type IN ('table', 'index') AND sql IS NOT NULL ORDER BY type DESC, name"""
-_SEQUENCES_SQL = "SELECT name, seq FROM sqlite_sequence ORDER BY name"
-_BRANCH_SQL = "SELECT epoch, branch FROM lineage ORDER BY epoch DESC LIMIT 1"
-_ARRIVED_SQL = "SELECT 1 FROM lineage WHERE epoch = ? AND branch = ?"
-_SCHEMA_SQL = "SELECT 1 WHERE (SELECT max(version) FROM migration) = ?"
-# What tells of backups stays as it is, and so nothing of it is lost.
-_UNMOVED_SQL = "SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM change WHERE seq > ? AND kind NOT LIKE 'backup.%')"
 
 _CREATE = re.compile(r'^CREATE TABLE ("?)(?P<name>\w+)\1 ?\(')
 _INDEX = re.compile(r'^CREATE (?P<unique>UNIQUE )?INDEX (?P<name>\w+) ON "?(?P<table>\w+)"? ?\(')
@@ -51,7 +36,7 @@ _REFERENCES = re.compile(r" REFERENCES \w+ \(\w+\)(?: ON DELETE (?:CASCADE|SET N
 
 
 class Door(Protocol):
-    """The way to the primary."""
+    """The way to the data."""
 
     async def write(self, batch: Batch) -> Written:
         """Commit a batch."""
@@ -66,142 +51,88 @@ class Door(Protocol):
         """Read where writes go."""
 
 
-class Overtaken(Conflict):
-    """Something was written at the primary that was not counted with: nothing was exchanged."""
-
-
 class Sent(NamedTuple):
-    """How far staging is: rows, and of how many."""
+    """How far filling is: rows, and of how many."""
 
     rows: int
     rows_total: int
 
 
-class Staging:
-    """One exchange: `begin`, `fill`, then `exchange` or `discard`. The file is one in which an epoch has begun (`lineage.py`)."""
+class Stage:
+    """The staged tables of one run: `begin`, `fill`, then a batch with `ready` and `struck`, or `discard`."""
 
-    def __init__(self, source: Path, door: Door, lease: Lease) -> None:
-        self._source = source
+    def __init__(self, door: Door, lease: Lease) -> None:
         self._door = door
         self._lease = lease
         self._counts: dict[str, int] = {}
 
-    async def begin(self) -> None:
-        """Claim the lease, and make the staged tables anew. Raises Conflict (`RESTORE_ELSEWHERE`), DatabaseRefused, Unavailable."""
-        await claim(self._door, self._lease)
-        await self._commit([*await _drops(self._door), *await asyncio.to_thread(self._made)])
-
-    def _made(self) -> list[Statement]:
-        """Return what makes the staged tables, also where the answer to it was lost the first time."""
-        made: list[Statement] = []
-        with RestingFile(self._source) as file:
-            for table in _exchanged(file):
-                made.append(Statement(f'DROP TABLE IF EXISTS "{STAGED}{table.name}"'))
-                definitions = file.rows(_DEFINITIONS_SQL, (table.name,))
-                made += [Statement(staged_sql(str(kind), str(sql))) for kind, sql in definitions]
-        return made
-
-    async def fill(self) -> AsyncIterator[Sent]:
-        """Send all rows: yield how far that is. Raises DatabaseRefused, Unavailable when the primary stays away, LeaseLost."""
-        with await asyncio.to_thread(RestingFile, self._source) as file:
-            tables = await asyncio.to_thread(_exchanged, file)
-            self._counts = await asyncio.to_thread(_counted, file, tables)
-            sent = Sent(0, sum(self._counts.values()))
-            for table in tables:
-                insert_sql = _staged_insert(table)
-                remaining = chunks(file.connection, table, None)
-                while (chunk := await asyncio.to_thread(_next, remaining)) is not None:
-                    await self._commit([Statement(insert_sql, (chunk.text,))])
-                    sent = sent._replace(rows=sent.rows + chunk.rows)
-                    yield sent
-
-    async def renew(self) -> None:
-        """Go on holding the lease. Raises LeaseLost, Unavailable."""
-        await self._commit([])
-
-    async def exchange(self, seq: int, done: Sequence[Statement]) -> None:
-        """Put the staged rows in the place of what is served, and write `done`, unless something was written after position `seq`.
-
-        Raises Overtaken; Conflict where the primary has another schema; LeaseLost; and Unavailable, when it is not known whether it was done.
-        """
-        batch, epoch, branch = await asyncio.to_thread(self._exchange_of, seq, done)
-        try:
-            await self._door.exchange(batch)
-        except Unavailable as error:
-            if not await self._has_arrived(epoch, branch):
-                raise Unavailable(
-                    f"The primary did not do it in one go, and has everything as it was. {error.detail} Where this goes on, restore into a "
-                    "new, empty primary: `groupspaces restore … --to-primary URL`.",
-                    code=error.code,
-                ) from error
-
-    async def discard(self) -> None:
-        """Take the staged tables away, and let others stage. Raises Unavailable."""
-        drops = await _drops(self._door)
-        await self._door.write(Batch([*drops, self._lease.release()], requires=[self._lease.standing()]))
-
-    def _exchange_of(self, seq: int, done: Sequence[Statement]) -> tuple[Batch, Value, Value]:
-        """Return the exchange, and by which epoch and branch it is known to have been done."""
-        with RestingFile(self._source) as file:
-            tables, triggers = _exchanged(file), file.triggers()
-            [(schema_version,)] = file.rows("SELECT max(version) FROM migration")
-            [(epoch, branch)] = file.rows(_BRANCH_SQL)
-            sequences = file.rows(_SEQUENCES_SQL)
-        whole = [
-            Statement(
-                f'SELECT 1 WHERE (SELECT count(*) FROM "{STAGED}{name}") = ?',
-                (rows,),
-                AppError(f"Not all rows of {name} have arrived.", code="RESTORE_INCOMPLETE"),
-            )
-            for name, rows in self._counts.items()
+    async def begin(self, definitions: Iterable[str]) -> None:
+        """Claim the lease, and make the tables anew. Raises Conflict (`RESTORE_ELSEWHERE`), Unavailable."""
+        await _claim(self._door, self._lease)
+        made = list(definitions)
+        # Also where the answer to it was lost the first time.
+        mine = [
+            Statement(f'DROP TABLE IF EXISTS "{found["name"]}"')
+            for sql in made
+            if (found := _CREATE.match(sql))
         ]
-        batch = Batch(
-            [
-                *(Statement(f'DROP TRIGGER IF EXISTS "{name}"') for name, _ in triggers),
-                *(
-                    Statement(f'DELETE FROM "{table.name}"{_ONLY.get(table.name, "")}')
-                    for table in reversed(tables)
-                ),
-                *(
-                    Statement(
-                        f'INSERT INTO "{table.name}" SELECT * FROM "{STAGED}{table.name}"{_ONLY.get(table.name, "")}'
-                    )
-                    for table in tables
-                ),
-                Statement("DELETE FROM sqlite_sequence"),
-                *(
-                    Statement("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", row)
-                    for row in sequences
-                ),
-                *(Statement(sql) for _, sql in triggers),
-                *(Statement(f'DROP TABLE "{STAGED}{table.name}"') for table in tables),
-                self._lease.release(),
-                *done,
-            ],
-            requires=[
-                self._lease.standing(),
-                Statement(_UNMOVED_SQL, (seq,), Overtaken("Something was written meanwhile.")),
-                Statement(
-                    _SCHEMA_SQL,
-                    (schema_version,),
-                    Conflict("The primary has another schema than this instance.", code="SCHEMA_MISMATCH"),
-                ),
-                *whole,
-            ],
-        )
-        return batch, epoch, branch
+        await self._commit([*await _drops(self._door), *mine, *map(Statement, made)])
 
-    async def _has_arrived(self, epoch: Value, branch: Value) -> bool:
-        """Ask for the epoch that begins with the exchange. Raises Unavailable."""
-        for _ in range(_ATTEMPTS):
-            with suppress(Unavailable):
-                return bool(await self._door.read_primary(_ARRIVED_SQL, (epoch, branch)))
-            await asyncio.sleep(_PAUSE_S)
-        raise Unavailable(
-            "The primary went away while it put the backup in place, and it is not known whether it did. What you see when it is back "
-            "is what it has: all of the one or all of the other.",
-            code="PRIMARY_UNAVAILABLE",
-        )
+    async def fill(self, file: RestingFile, tables: Sequence[Table]) -> AsyncIterator[Sent]:
+        """Send the rows of these tables of a file: yield how far that is. Raises DatabaseRefused, LeaseLost, and Unavailable when the primary stays away."""
+        counts = await asyncio.to_thread(_counted, file, tables)
+        self._counts |= counts
+        sent = Sent(0, sum(counts.values()))
+        for table in tables:
+            insert_sql = _insert_sql(table)
+            remaining = chunks(file.connection, table, None)
+            while (chunk := await asyncio.to_thread(_next, remaining)) is not None:
+                await self._commit([Statement(insert_sql, (chunk.text,))])
+                sent = sent._replace(rows=sent.rows + chunk.rows)
+                yield sent
+
+    def ready(self) -> list[Statement]:
+        """Return what the batch that uses the rows requires: that all are there, and that nobody else has the lease."""
+        return [
+            self._lease.standing(),
+            *(
+                Statement(
+                    f'SELECT 1 WHERE (SELECT count(*) FROM "{name}") = ?',
+                    (rows,),
+                    AppError(f"Not all rows of {name} have arrived.", code="RESTORE_INCOMPLETE"),
+                )
+                for name, rows in self._counts.items()
+            ),
+        ]
+
+    def struck(self) -> list[Statement]:
+        """Return what ends that batch: the tables go, and others may stage."""
+        return [*(Statement(f'DROP TABLE "{name}"') for name in self._counts), self._lease.release()]
+
+    @asynccontextmanager
+    async def kept(self) -> AsyncIterator[None]:
+        """Hold the lease also while nothing is sent; take everything away when this ends with an error."""
+
+        async def renew() -> None:
+            while True:
+                await asyncio.sleep(_RENEWED_EVERY_S)
+                with suppress(Unavailable, Conflict):  # the next write says so
+                    await self._commit([])
+
+        renewing = asyncio.create_task(renew(), name="restore lease")
+        try:
+            yield
+        except BaseException:
+            renewing.cancel()
+            with suppress(Unavailable, Conflict):
+                drops = await _drops(self._door)
+                await self._door.write(
+                    Batch([*drops, self._lease.release()], requires=[self._lease.standing()])
+                )
+            raise
+        finally:
+            renewing.cancel()
+            await asyncio.wait({renewing})
 
     async def _commit(self, statements: Sequence[Statement]) -> None:
         """Write as the holder of the lease; repeated where it is not known what came of it, as nothing here does anything twice."""
@@ -217,8 +148,45 @@ class Staging:
                 return
 
 
-async def claim(door: Door, lease: Lease) -> None:
-    """Let nobody else stage. Raises Conflict (`RESTORE_ELSEWHERE`) while somebody else does, and Unavailable."""
+async def is_left(door: Door) -> bool:
+    """Tell whether something is staged, as far as this instance knows: by a run that goes on, or was killed."""
+    return bool(await door.read(STAGED_SQL))
+
+
+async def clear(door: Door, lease: Lease) -> None:
+    """Take away what a killed run has staged. Raises Conflict (`RESTORE_ELSEWHERE`) while one goes on, Unavailable."""
+    await _claim(door, lease)
+    await door.write(Batch([*await _drops(door), lease.release()], requires=[lease.standing()]))
+
+
+def definitions(file: RestingFile, names: Iterable[str]) -> list[str]:
+    """Return the SQL of the staged counterparts of these tables of a file. Raises DatabaseRefused."""
+    return [
+        _staged_sql(str(kind), str(sql))
+        for name in names
+        for kind, sql in file.rows(_DEFINITIONS_SQL, (name,))
+    ]
+
+
+def staged_tables(file: RestingFile, names: Iterable[str]) -> list[Table]:
+    """Describe the staged tables of a file, in which rows were put together. Raises DatabaseRefused."""
+    return [table_of(file.connection, f"{STAGED}{name}") for name in names]
+
+
+def _staged_sql(kind: str, sql: str) -> str:
+    found = (_CREATE if kind == "table" else _INDEX).match(sql)
+    if found is None:
+        raise DatabaseRefused(f"This cannot be staged: {sql[:80]}.")
+    rest = sql[found.end() :]
+    if kind == "table":
+        # Staged rows are there before those that they refer to.
+        return f'CREATE TABLE "{STAGED}{found["name"]}" ({_REFERENCES.sub("", rest)}'
+    return (
+        f'CREATE {found["unique"] or ""}INDEX {STAGED}{found["name"]} ON "{STAGED}{found["table"]}" ({rest}'
+    )
+
+
+async def _claim(door: Door, lease: Lease) -> None:
     started_s = time.monotonic()
     written = await door.write(Batch([lease.claim(_LEASE_S)]))
     lease.claimed(written.rows[0], started_s=started_s, lifetime_s=_LEASE_S)
@@ -228,50 +196,22 @@ async def claim(door: Door, lease: Lease) -> None:
         )
 
 
-async def clear(door: Door, lease: Lease) -> bool:
-    """Take away what a killed run has staged, as far as this instance knows of it; return whether there was something.
-
-    Raises Conflict (`RESTORE_ELSEWHERE`), Unavailable.
-    """
-    if not await door.read(STAGED_SQL):
-        return False
-    await claim(door, lease)
-    await door.write(Batch([*await _drops(door), lease.release()], requires=[lease.standing()]))
-    return True
-
-
-def staged_sql(kind: str, sql: str) -> str:
-    """Return the SQL of a table or an index as that of its staged counterpart. Raises DatabaseRefused for one of an unknown form."""
-    found = (_CREATE if kind == "table" else _INDEX).match(sql)
-    if found is None:
-        raise DatabaseRefused(f"This cannot be staged: {sql[:80]}.")
-    rest = sql[found.end() :]
-    if kind == "table":
-        # Staged rows are there before those that they refer to, and are compared with nothing.
-        return f'CREATE TABLE "{STAGED}{found["name"]}" ({_REFERENCES.sub("", rest)}'
-    return (
-        f'CREATE {found["unique"] or ""}INDEX {STAGED}{found["name"]} ON "{STAGED}{found["table"]}" ({rest}'
-    )
-
-
 async def _drops(door: Door) -> list[Statement]:
     return [Statement(f'DROP TABLE IF EXISTS "{row[0]!s}"') for row in await door.read_primary(STAGED_SQL)]
 
 
-def _exchanged(file: RestingFile) -> list[Table]:
-    """Return the tables whose rows take the place of others, each after those it refers to."""
-    return [table for table in carried_tables(file.connection) if table.name not in _KEPT_TABLES]
-
-
 def _counted(file: RestingFile, tables: Sequence[Table]) -> dict[str, int]:
-    return {table.name: int(str(file.rows(table.count_sql)[0][0])) for table in tables}
+    return {_staged_name(table): int(str(file.rows(table.count_sql)[0][0])) for table in tables}
 
 
-def _staged_insert(table: Table) -> str:
+def _staged_name(table: Table) -> str:
+    return f"{STAGED}{table.name.removeprefix(STAGED)}"
+
+
+def _insert_sql(table: Table) -> str:
     # A repeated chunk brings nothing new; what would be missing is counted in the end.
-    return table.insert_sql.replace(
-        f'INSERT INTO "{table.name}"', f'INSERT OR IGNORE INTO "{STAGED}{table.name}"'
-    )
+    inserting = f'INSERT OR IGNORE INTO "{_staged_name(table)}"'
+    return table.insert_sql.replace(f'INSERT INTO "{table.name}"', inserting, 1)
 
 
 def _next(remaining: Iterator[Chunk]) -> Chunk | None:

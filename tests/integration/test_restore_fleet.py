@@ -53,6 +53,9 @@ async def test_every_instance_goes_back_and_forth_again(fleet: Fleet, operator: 
         await says(person, space_id, ["before"])
         assert await epoch_at(person) == epoch + 1
     assert expect(await operator.get("/api/ops/maintenance"), 200)["on"] is False
+    for person in (operator, there):
+        kept = expect(await person.get("/api/ops/replication"), 200)["kept"]
+        assert [copy["rescues"] for copy in kept] == [False], "the safety backup has what is gone"
     new = await operator.message(space_id, "since then")
     assert new["id"] > after["id"], "no id is given out twice"
     await says(there, space_id, ["before", "since then"])

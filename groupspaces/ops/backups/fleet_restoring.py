@@ -3,7 +3,7 @@
 Owns the order of it. Rows are staged beside those that are served, for as long as that takes. Then maintenance has everybody wait, what the
 primary has becomes a backup (`SAFETY`), and the staged rows take its place in one transaction, unless something was written that this backup
 has not: then a newer one is made first. Every instance recognises the new epoch and fetches everything anew. Whatever stops this leaves all as
-it was; `clear` takes the traces of a killed one away.
+it was, and `Restoring.finish` takes the traces of a killed one away.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from groupspaces.db import staging
 from groupspaces.db.batch import Batch, Statement
 from groupspaces.db.changes import NOBODY, NOW_MS, record, record_if_changed
 from groupspaces.db.database import Database
+from groupspaces.db.exchanging import Exchange, Overtaken
 from groupspaces.db.lease import Lease
-from groupspaces.db.staging import Overtaken, Staging
+from groupspaces.db.staging import Stage
 from groupspaces.errors import Conflict, Unavailable
 from groupspaces.logging_context import log
 from groupspaces.ops.backups.keeping import Backups, new_id
@@ -41,7 +42,6 @@ _ORPHANED_SQL = f"""DELETE FROM maintenance WHERE holder <> '' AND NOT EXISTS (
 _BEGAN, _ENDED = "maintenance.began", "maintenance.ended"
 
 _TRIES = 5
-_RENEWED_EVERY_S = 30.0
 _FETCHED_WITHIN_S, _LOOK_S = 600.0, 0.2
 
 
@@ -53,7 +53,6 @@ class FleetRestoring:
         self._clock = clock
         self._backups = backups
         self._lease = lease
-        self._only_one = asyncio.Lock()
 
     async def put(self, source: Path, size_bytes: int, done: Sequence[Statement], told: Told) -> None:
         """Have the primary go on with what a file holds in which an epoch has begun; `done` is written with it.
@@ -61,36 +60,24 @@ class FleetRestoring:
         Raises Conflict (`RESTORE_ELSEWHERE`, `RESTORE_OVERTAKEN`), Unavailable, AppError; then everything is as it was.
         """
         epoch = self._db.epoch()
-        async with self._only_one:
-            exchange = Staging(source, self._db, self._lease)
+        stage = Stage(self._db, self._lease)
+        exchange = Exchange(source, self._db, stage)
+        async with stage.kept():
             await exchange.begin()
-            try:
-                async with self._kept_alive(exchange):
-                    async for sent in exchange.fill():
-                        done_bytes = size_bytes * sent.rows // max(1, sent.rows_total)
-                        told(Progress("sending it to the primary", done_bytes, size_bytes))
-                    await self._hold_writes()
-                    await self._exchange(exchange, [*self._let_go(), *done], told)
-            except BaseException:
-                with suppress(Unavailable, Conflict):
-                    await self._db.write(Batch(self._let_go()))
-                    await exchange.discard()
-                raise
+            async for sent in exchange.fill():
+                done_bytes = size_bytes * sent.rows // max(1, sent.rows_total)
+                told(Progress("sending it to the primary", done_bytes, size_bytes))
+            async with self._nobody_saves():
+                await self._exchange(exchange, [*self._let_go(), *done], told)
         await self._fetched(epoch, told)
 
-    async def clear(self) -> None:
-        """Take away what a killed restore has left at the primary, here or elsewhere; nothing while one runs. Raises Unavailable."""
-        if self._only_one.locked():
-            return
-        async with self._only_one:
-            with suppress(Conflict):
-                if await staging.clear(self._db, self._lease):
-                    log(_log, logging.WARNING, "a restore that was stopped is cleared away")
+    async def end_orphaned(self) -> None:
+        """End the maintenance of a restore that was killed, here or elsewhere. Raises Unavailable."""
         if await self._db.read(_IS_HELD_SQL):
             told = record_if_changed(_ENDED, actor_id=None, audience=NOBODY)
             await self._db.write(Batch([Statement(_ORPHANED_SQL), told]))
 
-    async def _exchange(self, exchange: Staging, done: Sequence[Statement], told: Told) -> None:
+    async def _exchange(self, exchange: Exchange, done: Sequence[Statement], told: Told) -> None:
         """Keep what there is and put the other in its place, once more where somebody wrote in between."""
         for _ in range(_TRIES):
             told(Progress("keeping what was there before"))
@@ -101,7 +88,7 @@ class FleetRestoring:
             before = await self._backups.keep_file(file, new_id(self._clock), SAFETY, told)
             told(Progress("putting it in place"))
             try:
-                await exchange.exchange(before.seq, done)
+                await exchange.commit(before.seq, done)
             except Overtaken:
                 continue
             return
@@ -111,26 +98,16 @@ class FleetRestoring:
         )
 
     @asynccontextmanager
-    async def _kept_alive(self, exchange: Staging) -> AsyncIterator[None]:
-        """Hold the lease also while a backup is made."""
-
-        async def renew() -> None:
-            while True:
-                await asyncio.sleep(_RENEWED_EVERY_S)
-                with suppress(Unavailable, Conflict):  # the next write says so
-                    await exchange.renew()
-
-        renewing = asyncio.create_task(renew(), name="restore lease")
-        try:
-            yield
-        finally:
-            renewing.cancel()
-            await asyncio.wait({renewing})
-
-    async def _hold_writes(self) -> None:
-        """Turn maintenance on, unless operators have."""
+    async def _nobody_saves(self) -> AsyncIterator[None]:
+        """Turn maintenance on, unless operators have; the exchange ends it, or else this does."""
         told = record(_BEGAN, actor_id=None, audience=NOBODY)
         await self._db.write(Batch([Statement(_HOLD_SQL, (_MESSAGE, self._lease.holder)), told]))
+        try:
+            yield
+        except BaseException:
+            with suppress(Unavailable):
+                await self._db.write(Batch(self._let_go()))
+            raise
 
     def _let_go(self) -> list[Statement]:
         told = record_if_changed(_ENDED, actor_id=None, audience=NOBODY)

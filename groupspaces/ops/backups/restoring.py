@@ -19,9 +19,11 @@ from pathlib import Path
 import msgspec
 
 from groupspaces.clock import Clock
+from groupspaces.db import staging
 from groupspaces.db.batch import Batch, Statement
 from groupspaces.db.database import Database
 from groupspaces.db.folder import DATABASE_NAME
+from groupspaces.db.lease import Lease
 from groupspaces.errors import AppError, Conflict
 from groupspaces.logging_context import log
 from groupspaces.ops.backups import errands, records
@@ -65,13 +67,14 @@ class Restoring:
     """One per instance. For the event loop alone, in the worker that leads."""
 
     def __init__(
-        self, db: Database, settings: Settings, clock: Clock, backups: Backups, fleet: FleetRestoring
+        self, db: Database, settings: Settings, clock: Clock, backups: Backups, lease: Lease
     ) -> None:
         self._db = db
         self._settings = settings
         self._clock = clock
         self._backups = backups
-        self._fleet = fleet
+        self._lease = lease
+        self._fleet = FleetRestoring(db, clock, backups, lease)
 
     async def plan(self, record: Record) -> Plan:
         """Say what restoring a backup would do, and why it cannot be restored here, if it cannot."""
@@ -164,11 +167,16 @@ class Restoring:
         """Take the traces of a killed restore away. Make backups of what it has set aside, and return how many. Raises Conflict (`BACKUP_BUSY`), Unavailable."""
         if self._backups.works.running is None:
             await asyncio.to_thread(shutil.rmtree, self._backups.folder / _PREPARED, ignore_errors=True)
-            if self._db.mode != "standalone":
-                await self._fleet.clear()
+        if await staging.is_left(self._db):
+            await self._backups.works.run("cleanup", "", "", self._unstage)
+        await self._fleet.end_orphaned()
         if not any(self._backups.folder.glob(f"{_ASIDE_GLOB}*")):
             return 0
         return await self._backups.works.run("backup", "", SAFETY, self._keep_asides)
+
+    async def _unstage(self, told: Told) -> None:
+        told(Progress("taking away what a killed restore has left"))
+        await staging.clear(self._db, self._lease)
 
     async def _keep_asides(self, told: Told) -> int:
         kept = 0

@@ -20,7 +20,7 @@ from groupspaces.ops.backups.progress import Progress
 
 _T = TypeVar("_T")
 
-Kind = Literal["backup", "proof", "restore", "fetch"]
+Kind = Literal["backup", "proof", "restore", "space", "fetch", "cleanup"]
 Told = Callable[[Progress], None]
 
 _log = logging.getLogger("groupspaces.backups")
@@ -28,7 +28,7 @@ _ENDED_BY_STOP = "The server stopped before it had ended."
 
 
 class Work(msgspec.Struct, frozen=True):
-    """One of them; `backup_id` is what it is about. `error` says why it failed."""
+    """One of them; `backup_id` is what it is about. `error` says why it failed, `made` what came of it, where that is not seen by the backup."""
 
     kind: Kind
     backup_id: str
@@ -37,6 +37,7 @@ class Work(msgspec.Struct, frozen=True):
     progress: Progress
     state: Literal["running", "done", "failed"] = "running"
     error: str = ""
+    made: str = ""
 
 
 class Works:
@@ -93,7 +94,7 @@ class Works:
         def told(progress: Progress) -> None:
             self.newest[work.kind] = msgspec.structs.replace(self.newest[work.kind], progress=progress)
 
-        error = _ENDED_BY_STOP
+        error, made = _ENDED_BY_STOP, ""
         try:
             found = await do(told)
         except (AppError, SettingsError) as failure:
@@ -102,11 +103,12 @@ class Works:
             raise
         else:
             error = ""
+            made = found if isinstance(found, str) else ""
             return found
         finally:
             now = self.newest[work.kind]
             self.newest[work.kind] = msgspec.structs.replace(
-                now, state="failed" if error else "done", error=error
+                now, state="failed" if error else "done", error=error, made=made
             )
             for listener in self._listeners:
                 listener()
