@@ -173,18 +173,22 @@ async def test_nor_does_another_instance_do_it(edge: Edge, operation: Operation,
 @pytest.mark.parametrize("operation", BY_TOKEN, ids=key_of)
 async def test_nor_does_a_token_that_has_ended(edge: Edge, operation: Operation) -> None:
     """`b` remembers the token, and has not heard of its end."""
-    scene = await edge.scene(operation)
-    here = scene.actor.here
-    token = expect(await here.post("/api/tokens", {"name": "Robot", "scopes": ["write"]}), 201)
-    seq_before = await edge.bring_b_up(scene.actor)
-    async with Participant(edge.b.url) as robot:
-        robot.http.headers["authorization"] = f"Bearer {token['token']}"
-        expect(await robot.get("/api/users/me"), 200)
-        expect(await here.delete(f"/api/tokens/{token['id']}"), 204)
-        before = edge.digests()
-        refused(await edge.call(operation, scene, robot), 401, "NOT_SIGNED_IN")
-    assert await edge.seq_at_b() == seq_before, "B has heard of it: nothing is shown by its refusal"
-    assert edge.digests() == before
+    for _ in range(5):
+        scene = await edge.scene(operation)
+        here = scene.actor.here
+        token = expect(await here.post("/api/tokens", {"name": "Robot", "scopes": ["write"]}), 201)
+        seq_before = await edge.bring_b_up(scene.actor)
+        async with Participant(edge.b.url) as robot:
+            robot.http.headers["authorization"] = f"Bearer {token['token']}"
+            expect(await robot.get("/api/users/me"), 200)
+            expect(await here.delete(f"/api/tokens/{token['id']}"), 204)
+            before = edge.digests()
+            refused(await edge.call(operation, scene, robot), 401, "NOT_SIGNED_IN")
+        assert edge.digests() == before
+        if await edge.seq_at_b() == seq_before:
+            return
+        # That the token was used is written now and then, and what was written is fetched: `b` has heard, and nothing is shown.
+    pytest.fail("B has heard of it each time.")
 
 
 async def _refused_without(
