@@ -95,6 +95,7 @@ from groupspaces.ops.backups.keeping import Backups
 from groupspaces.ops.backups.offsite import Offsite
 from groupspaces.ops.backups.proving import Proofs
 from groupspaces.ops.backups.restoring import Restoring
+from groupspaces.ops.backups.space_restoring import SpaceRestoring
 from groupspaces.ops.backups.works import Works
 from groupspaces.ops.conditions import Conditions
 from groupspaces.ops.draining import Draining
@@ -275,6 +276,7 @@ class Application:
         proofs = Proofs(db, settings, identity.id, clock, backups)
         restore_lease = Lease(RESTORE_LEASE, identity.id, identity.boot, monotonic_s=clock.monotonic_s)
         restoring = Restoring(db, settings, clock, backups, restore_lease)
+        space_restoring = SpaceRestoring(db, settings, clock, backups, restore_lease)
         self._assurance = Assurance(db, conditions, clock, max_age_h=settings.backup.proof_max_age_h)
         self._last_seen = LastSeen(db, clock, settings.auth)
         self._scheduler = Scheduler(
@@ -358,6 +360,7 @@ class Application:
                 Backups: backups,
                 Proofs: proofs,
                 Restoring: restoring,
+                SpaceRestoring: space_restoring,
                 Offsite: offsite,
                 Assurance: self._assurance,
                 Forwarding: Forwarding(

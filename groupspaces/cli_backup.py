@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 from groupspaces.cli_call import Operator, add_json, print_facts, print_json, print_table
@@ -18,12 +19,13 @@ if TYPE_CHECKING:
 
 PATH = "/api/ops/backups"
 _EXIT_FAILED = 1
-_LOOK_S = 0.2
+_LOOK_S, _WAIT_S = 0.2, 900.0
 _EXAMPLES = """examples:
   groupspaces backup create --prove
   groupspaces backup list
   groupspaces backup export --sql data.sql.gz
-  groupspaces restore 20261122T020000Z-1a2b3c --dry-run"""
+  groupspaces restore 20261122T020000Z-1a2b3c --dry-run
+  groupspaces restore 20261122T020000Z-1a2b3c --space garden"""
 
 
 def add_commands(commands: Any) -> None:
@@ -55,7 +57,9 @@ def add_commands(commands: Any) -> None:
     delete.set_defaults(command=_delete)
     fetch = actions.add_parser("fetch", help="bring an archive from object storage to this instance")
     fetch.set_defaults(command=_fetch)
-    for action in (show, delete, fetch):
+    spaces = actions.add_parser("spaces", help="list the spaces that are in a backup")
+    spaces.set_defaults(command=_spaces)
+    for action in (show, delete, fetch, spaces):
         action.add_argument("id", metavar="ID", help="as `backup list` shows it")
     prove.add_argument("id", metavar="ID", nargs="?", help="as `backup list` shows it (the newest)")
     prune = actions.add_parser(
@@ -72,14 +76,14 @@ def add_commands(commands: Any) -> None:
         help="a file .sql or .sql.gz (one named by the time)",
     )
     export.set_defaults(command=_export)
-    add_json(create, listing, show, prove, delete, fetch, prune, export)
+    add_json(create, listing, show, prove, delete, fetch, spaces, prune, export)
 
 
 def _create(arguments: argparse.Namespace) -> int:
     with Operator() as operator:
-        begun = operator.call("POST", PATH)
+        work = begun(operator, PATH, Bar(arguments))
         followed(operator, "backup", Bar(arguments))
-        found = operator.call("GET", f"{PATH}/{begun['backup_id']}")
+        found = operator.call("GET", f"{PATH}/{work['backup_id']}")
         if arguments.prove:
             found = _proved(operator, found["id"], Bar(arguments))
     if arguments.json:
@@ -141,7 +145,7 @@ def _prove(arguments: argparse.Namespace) -> int:
 
 def _fetch(arguments: argparse.Namespace) -> int:
     with Operator() as operator:
-        operator.call("POST", f"{PATH}/{arguments.id}/fetch")
+        begun(operator, f"{PATH}/{arguments.id}/fetch", Bar(arguments))
         followed(operator, "fetch", Bar(arguments))
         found = operator.call("GET", f"{PATH}/{arguments.id}")
     if arguments.json:
@@ -159,6 +163,26 @@ def _delete(arguments: argparse.Namespace) -> int:
         print_json({"removed": arguments.id})
     else:
         print(f"{arguments.id} is removed.")
+    return 0
+
+
+def _spaces(arguments: argparse.Namespace) -> int:
+    with Operator() as operator:
+        found = operator.call("GET", f"{PATH}/{arguments.id}/spaces")
+    if arguments.json:
+        print_json(found)
+        return 0
+    rows = (
+        (
+            one["id"],
+            one["name"],
+            one["slug"] if not one["deleted"] else "(deleted)",
+            one["members"],
+            one["messages"],
+        )
+        for one in found["items"]
+    )
+    print_table(("id", "name", "slug", "members", "messages"), rows)
     return 0
 
 
@@ -242,8 +266,23 @@ class Bar:
             print(file=sys.stderr)
 
 
-def followed(operator: Operator, kind: str, bar: Bar) -> None:
-    """Wait until the newest of a kind that runs at the instance has ended. Raises AppError when it failed."""
+def begun(operator: Operator, path: str, bar: Bar, body: Any = None) -> dict[str, Any]:
+    """Begin something, as soon as nothing else runs at the instance, and return it."""
+    give_up_s = time.monotonic() + _WAIT_S
+    while True:
+        try:
+            found: dict[str, Any] = operator.call("POST", path, body)
+        except AppError as error:
+            if error.code != "BACKUP_BUSY" or time.monotonic() >= give_up_s:
+                raise
+            bar.show("waiting for what runs at the instance", 0, 0)
+            operator.pause(_LOOK_S)
+        else:
+            return found
+
+
+def followed(operator: Operator, kind: str, bar: Bar) -> str:
+    """Wait until the newest of a kind that runs at the instance has ended; return what it made. Raises AppError when it failed."""
     try:
         while True:
             works = operator.call("GET", PATH, limit=1)["works"]
@@ -257,6 +296,7 @@ def followed(operator: Operator, kind: str, bar: Bar) -> None:
         bar.end()
     if work is not None and work["state"] == "failed":
         raise AppError(work["error"])
+    return "" if work is None else str(work["made"])
 
 
 # --- words ---

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from groupspaces.cli_backup import PATH, Bar, followed
+from groupspaces.cli_backup import PATH, Bar, begun, followed
 from groupspaces.cli_call import Operator, add_json, agreed, print_facts, print_json
 from groupspaces.cli_long import Display, run
 from groupspaces.cli_running import counted, size
@@ -40,9 +40,10 @@ _WORK_FOLDER = "restoring-primary"
 _HOW = """ARCHIVE is a file, the id of a backup (`groupspaces backup list`), or `undo`: what was there before the last restore. A file
 .sql or .sql.gz is what `groupspaces backup export --sql` wrote.
 
-Without --to or --to-primary, this instance goes back to it, running or not. What was there before becomes a backup of its own, so that
-`groupspaces restore undo` is the way back. With --to, a new data folder is made and nothing else is touched. With --to-primary, everything
-goes into a new, empty primary; a run that was stopped is gone on with by repeating it."""
+Without --to, --to-primary or --space, the deployment goes back to it, running or not. What was there before becomes a backup of its own, so
+that `groupspaces restore undo` is the way back. With --to, a new data folder is made and nothing else is touched. With --to-primary,
+everything goes into a new, empty primary; a run that was stopped is gone on with by repeating it. With --space, one space comes back as a
+new one beside what is there."""
 
 
 def add_commands(commands: Any) -> None:
@@ -57,6 +58,18 @@ def add_commands(commands: Any) -> None:
     where = restore.add_mutually_exclusive_group()
     where.add_argument("--to", metavar="DIR", help="make a new data folder, empty or not there yet")
     where.add_argument("--to-primary", metavar="URL", help="into a new, empty primary")
+    where.add_argument(
+        "--space",
+        metavar="SPACE",
+        help="make a new space of this one alone, by its id or slug (`backup spaces`)",
+    )
+    restore.add_argument("--name", metavar="NAME", help="with --space: what it is called")
+    restore.add_argument(
+        "--members",
+        choices=("everyone", "owners"),
+        default="everyone",
+        help="with --space: who of then belongs to it",
+    )
     restore.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
     restore.add_argument("--yes", action="store_true", help="do not ask, even at a terminal")
     add_json(restore)
@@ -75,6 +88,8 @@ def _restore(arguments: argparse.Namespace) -> int:
 
 
 def _restore_archive(arguments: argparse.Namespace, settings: Settings) -> int:
+    if arguments.space is not None:
+        return _space(arguments, settings)
     if arguments.to is None and arguments.to_primary is None:
         return _in_place(arguments, settings)
     archive = _archive(settings, arguments.archive)
@@ -113,8 +128,9 @@ def _in_place(arguments: argparse.Namespace, settings: Settings) -> int:
         if not arguments.yes and not agreed(f"Go back to {backup_id}?", "yes"):
             print("Nothing was changed.", file=sys.stderr)
             return _EXIT_FAILED
-        operator.call("POST", f"{PATH}/{backup_id}/restore", {"confirm": backup_id})
-        followed(operator, "restore", Bar(arguments))
+        bar = Bar(arguments)
+        begun(operator, f"{PATH}/{backup_id}/restore", bar, {"confirm": backup_id})
+        followed(operator, "restore", bar)
         safety = _newest_safety(operator)
     if arguments.json:
         print_json({"restored": backup_id, "safety": safety})
@@ -223,6 +239,37 @@ def _exchange(database: Path, prepared: Path, kept: Path) -> None:
             path.rename(to)
     fsync(database.parent)
     shutil.rmtree(prepared, ignore_errors=True)
+
+
+# --- one space ---
+
+
+def _space(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Make a new space of one that was in a backup."""
+    with Operator() as operator:
+        backup_id = _known(operator, settings, arguments.archive)
+        spaces = operator.call("GET", f"{PATH}/{backup_id}/spaces")["items"]
+        then = next((one for one in spaces if arguments.space in (str(one["id"]), one["slug"])), None)
+        if then is None:
+            raise AppError(
+                f"There is no space {arguments.space} in {backup_id}: see `groupspaces backup spaces {backup_id}`.",
+                code="NOT_FOUND",
+            )
+        if arguments.dry_run:
+            if arguments.json:
+                print_json(then)
+            else:
+                print_facts(list(then.items()))
+            return 0
+        wish = {"space_id": then["id"], "name": arguments.name, "members": arguments.members}
+        bar = Bar(arguments)
+        begun(operator, f"{PATH}/{backup_id}/restore-space", bar, wish)
+        made = followed(operator, "space", bar)
+    if arguments.json:
+        print_json({"restored": then["id"], "made": made})
+    else:
+        print(made)
+    return 0
 
 
 # --- elsewhere ---

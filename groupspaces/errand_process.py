@@ -21,6 +21,7 @@ from groupspaces.db.folder import FolderError
 from groupspaces.db.replica_process import die_with, rss_kb
 from groupspaces.errors import AppError, SettingsError
 from groupspaces.ops.backups.adopting import AdoptOrder, adopt
+from groupspaces.ops.backups.contents import ContentsOrder, contents
 from groupspaces.ops.backups.errands import STORAGE
 from groupspaces.ops.backups.making import MakeOrder, make
 from groupspaces.ops.backups.preparing import PrepareOrder, prepare
@@ -42,6 +43,7 @@ def _proved(order: ProveOrder) -> Iterator[Any]:
 ERRANDS: dict[str, tuple[type[msgspec.Struct], Errand]] = {
     "make": (MakeOrder, make),
     "adopt": (AdoptOrder, adopt),
+    "contents": (ContentsOrder, contents),
     "inspect": (InspectOrder, inspect),
     "prepare": (PrepareOrder, prepare),
     "prove": (ProveOrder, _proved),

@@ -120,7 +120,13 @@ class Database:
         Raises the batch's own `AppError`s, `ConstraintViolation`, or `Unavailable`: then nothing was written, unless its
         detail says that the outcome is unknown.
         """
-        written = await self._behind.write(batch)
+        return self._told(await self._behind.write(batch))
+
+    async def write_long(self, batch: Batch) -> Written:
+        """Commit a batch that may take seconds, in which nobody else writes. Raises like `write`, in replica mode after a minute."""
+        return self._told(await self._behind.write_long(batch))
+
+    def _told(self, written: Written) -> Written:
         if written.seq and self._crew.is_elected:  # else the leader hears of it and tells
             self._tell_of_write(written.seq)
         return written

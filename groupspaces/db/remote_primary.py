@@ -39,7 +39,7 @@ MAX_REQUEST_BYTES = 900_000
 MAX_QUEUE_LENGTH = 2_048
 MAX_QUEUE_BYTES = 32 * 1024 * 1024
 _MAX_READS = 4
-_EXCHANGE_TIMEOUT_S = 60.0
+_LONG_TIMEOUT_S = 60.0
 # Of this stream alone, which ends with the request; no statement of a transaction can say it.
 _UNCHECKED_SQL = "PRAGMA foreign_keys = OFF"
 
@@ -173,13 +173,14 @@ class RemotePrimary:
         finally:
             self._dequeue(waiting)
 
-    async def exchange(self, batch: Batch, *, timeout_s: float = _EXCHANGE_TIMEOUT_S) -> Written:
-        """Commit a batch that takes long, beside the queue, and without looking at references where the primary allows that.
+    async def write_long(self, batch: Batch, *, unchecked: bool = False) -> Written:
+        """Commit a batch that takes long, beside the queue; with `unchecked`, without looking at references where the primary allows that.
 
         Raises what `write` raises. While it runs nobody else can write: sqld takes the lock away after 5 s when somebody wants to.
         """
         transaction = hrana.transaction(hrana.encode_steps(batch), len(batch.steps()), self._lineage())
-        _, result = await self._ask([hrana.query(_UNCHECKED_SQL, ()), transaction], timeout_s)
+        before = [hrana.query(_UNCHECKED_SQL, ())] if unchecked else []
+        *_, result = await self._ask([*before, transaction], _LONG_TIMEOUT_S)
         return _told(lambda: hrana.written(result, batch))
 
     async def read(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:

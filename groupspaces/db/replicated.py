@@ -27,7 +27,7 @@ from . import attestable
 from .acceptance import accept, accept_first, holding_in
 from .agreement import Agreement, refused
 from .attest import Attestation
-from .batch import Batch, Row, Value, Written
+from .batch import Batch, Row, Value, Write, Written
 from .folder import DataFolder
 from .follower import Follower, Head
 from .generations import Generations
@@ -194,10 +194,17 @@ class Replicated:
 
     async def write(self, batch: Batch) -> Written:
         """Commit at the primary in one round trip, then fetch soon."""
+        return await self._written(batch, self._remote.write)
+
+    async def write_long(self, batch: Batch) -> Written:
+        """Do the same for a batch that takes the primary longer than anybody waits for a write."""
+        return await self._written(batch, self._remote.write_long)
+
+    async def _written(self, batch: Batch, write: Write) -> Written:
         await self._be_prepared()
         began_s = time.monotonic()
         with _mismatch_told():
-            written = await self._remote.write(batch)
+            written = await write(batch)
         if written.seq:
             self._replication.wrote(written.seq, began_s)
         return written
@@ -207,7 +214,7 @@ class Replicated:
         await self._be_prepared()
         try:
             with _mismatch_told():
-                return await self._remote.exchange(batch)
+                return await self._remote.write_long(batch, unchecked=True)
         finally:
             self._mismatched()
 

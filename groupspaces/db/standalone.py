@@ -80,6 +80,10 @@ class Standalone:
         """Commit with whatever else waits."""
         return await self._primary.write(batch)
 
+    async def write_long(self, batch: Batch) -> Written:
+        """Do the same: nobody gives a write up that was begun."""
+        return await self._primary.write(batch)
+
     async def replace(self, source: Path, before: Path) -> None:
         """Go on with the content of another file; see `LocalPrimary.replace`."""
         await self._primary.replace(source, before)

@@ -17,6 +17,7 @@ from groupspaces.db.batch import Batch, Written
 from groupspaces.db.changes import NOBODY
 from groupspaces.db.changes import record as record_change
 from groupspaces.errors import Conflict, FieldError, Invalid, Unavailable
+from groupspaces.features.spaces.api import SpaceName
 from groupspaces.ops.audit import audited, log_unaudited, operator_stands
 from groupspaces.ops.backups import records
 from groupspaces.ops.backups.assurance import Assurance, Restorable
@@ -25,9 +26,11 @@ from groupspaces.ops.backups.offsite import Offsite
 from groupspaces.ops.backups.proving import Proofs
 from groupspaces.ops.backups.records import AFTER_ALL, Record
 from groupspaces.ops.backups.restoring import Restoring
+from groupspaces.ops.backups.space_restoring import Members, SpaceRestoring, Wish
 from groupspaces.ops.backups.works import Kind, Work
 from groupspaces.times import rfc3339
 from groupspaces.web.context import Context
+from groupspaces.web.decoding import MAX_ID
 from groupspaces.web.downloads import Download
 from groupspaces.web.operations import OPERATOR, ForTokens, operation
 from groupspaces.web.origin import Origin
@@ -73,7 +76,7 @@ class BackupView(msgspec.Struct, frozen=True):
 
 
 class WorkView(msgspec.Struct, frozen=True):
-    """What runs at this instance, or ran last: how far it is (`total_bytes` is 0 where nobody can tell), and why it failed."""
+    """What runs at this instance, or ran last: how far it is (`total_bytes` is 0 where nobody can tell), why it failed, or what it `made` that is no backup."""
 
     kind: Kind
     backup_id: str
@@ -83,6 +86,7 @@ class WorkView(msgspec.Struct, frozen=True):
     done_bytes: int
     total_bytes: int
     error: str
+    made: str
 
 
 class BackupList(msgspec.Struct):
@@ -121,6 +125,29 @@ class RestoreDraft(msgspec.Struct, forbid_unknown_fields=True):
     """`confirm` is the id of the backup, typed once more."""
 
     confirm: Annotated[str, Meta(max_length=64)]
+
+
+class SpaceThenView(msgspec.Struct, frozen=True):
+    """A space as it was in a backup; `deleted` when it had been deleted by then."""
+
+    id: int
+    name: str
+    slug: str
+    deleted: bool
+    members: int
+    messages: int
+
+
+class SpacesThen(msgspec.Struct, frozen=True):
+    items: list[SpaceThenView]
+
+
+class SpaceWish(msgspec.Struct, forbid_unknown_fields=True):
+    """`space_id` as it was then. Without a name, the new space has that of then with the day of the backup. `members` are those of then who have an account."""
+
+    space_id: Annotated[int, Meta(ge=1, le=MAX_ID)]
+    name: SpaceName | None = None
+    members: Members = "everyone"
 
 
 class BackupsQuery(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -343,6 +370,44 @@ async def post_backup_restore(ctx: Context, body: RestoreDraft) -> WorkView:
 
 
 @operation(
+    "GET",
+    "/api/ops/backups/{backup_id}/spaces",
+    access=_OPERATOR_OF_BACKUP,
+    summary="List the spaces that are in a backup",
+    tag=TAG,
+    returns=SpacesThen,
+)
+async def get_backup_spaces(ctx: Context) -> SpacesThen:
+    """Unpack the archive to look, which takes as long as that does. Raises NotFound where it is elsewhere, Conflict (`ARCHIVE_REFUSED`)."""
+    spaces = await ctx.part(SpaceRestoring).spaces_in(await _record(ctx))
+    return SpacesThen([SpaceThenView(*msgspec.structs.astuple(one)) for one in spaces])
+
+
+@operation(
+    "POST",
+    "/api/ops/backups/{backup_id}/restore-space",
+    access=_OPERATOR_OF_BACKUP,
+    summary="Make a new space of one as it was in a backup",
+    tag=TAG,
+    body=SpaceWish,
+    returns=WorkView,
+    status=202,
+)
+async def post_backup_restore_space(ctx: Context, body: SpaceWish) -> WorkView:
+    """Answer when it has begun; the list tells how it goes. Nothing that is there is changed.
+
+    Where none of its owners has an account any more, it becomes that of whoever asks. Raises Conflict (`BACKUP_BUSY`), NotFound where the archive is elsewhere.
+    """
+    record = await _record(ctx)
+    backups = ctx.part(Backups)
+    backups.archive_of(record)
+    backups.works.require_idle()
+    await _audit(ctx, "backup.space_begun", record.id)
+    wish = Wish(body.space_id, body.name or "", body.members, ctx.origin.actor_id)
+    return _work(ctx.part(SpaceRestoring).begin(record, wish, ctx.origin))
+
+
+@operation(
     "DELETE",
     "/api/ops/backups/{backup_id}",
     access=_OPERATOR_OF_BACKUP,
@@ -428,6 +493,7 @@ def _work(work: Work) -> WorkView:
         done_bytes=work.progress.done_bytes,
         total_bytes=work.progress.total_bytes,
         error=work.error,
+        made=work.made,
     )
 
 
@@ -442,5 +508,7 @@ OPERATIONS = (
     post_backup_fetch,
     post_backup_prove,
     post_backup_restore,
+    get_backup_spaces,
+    post_backup_restore_space,
     delete_backup,
 )

@@ -52,6 +52,7 @@ const GROUPS = {
   Spaces: {
     "space.created": ["Space made", (entry) => ["made the space ", space(entry)]],
     "space.changed": ["Space changed", (entry) => ["changed the space ", space(entry)]],
+    "space.restored": ["Space restored", (entry) => ["made ", space(entry), " of a space in a backup"]],
     "space.deleted": ["Space deleted", (entry) => ["deleted the space ", space(entry)]],
     "member.joined": ["Joined", (entry) => ["joined ", space(entry)]],
     "member.left": ["Left", (entry) => ["left ", space(entry)]],
@@ -69,6 +70,7 @@ const GROUPS = {
     "backup.downloaded": ["Backup downloaded", ({ subject }) => ["downloaded the backup ", { name: ofBackup(subject) }]],
     "backup.fetched": ["Backup fetched", ({ subject }) => ["fetched the backup ", { name: ofBackup(subject) }]],
     "backup.restore_begun": ["Restore begun", ({ subject }) => ["began to go back to the backup ", { name: ofBackup(subject) }]],
+    "backup.space_begun": ["Space taken from a backup", ({ subject }) => ["asked for a space of the backup ", { name: ofBackup(subject) }]],
     "backup.restored": ["Restored", ({ subject }) => ["went back to the backup ", { name: ofBackup(subject) }]],
     "backup.removed": ["Backup removed", ({ subject }) => ["removed the backup ", { name: ofBackup(subject) }]],
     "backup.pruned": ["Backups tidied", said("had backups removed that are needed no more")],

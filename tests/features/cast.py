@@ -30,6 +30,7 @@ from groupspaces.web.operations import Operation
 from groupspaces.web.tokens import new_api_token
 from tests.features.stage import BODIES, key_of
 from tests.features.world import PASSWORD, URL, World
+from tests.support.backups import unfit_archive
 from tests.support.wait import wait_until
 
 _EVENTS = "text/event-stream"
@@ -203,10 +204,10 @@ class Cast:
         )
 
     def _archive(self, backup_id: str) -> str:
-        """Put a file in the place of a backup's archive: that it is none is found out after the answer."""
+        """Put a file in the place of a backup's archive: that it is not good is found out after the answer."""
         folder = self._world.app.settings.data_dir / "backups"
         folder.mkdir(exist_ok=True)
-        (folder / file_name(backup_id, encrypted=False)).write_bytes(b"no archive")
+        (folder / file_name(backup_id, encrypted=False)).write_bytes(unfit_archive())
         return backup_id
 
     async def _client(self, *, is_local: bool) -> httpx2.AsyncClient:

@@ -45,6 +45,7 @@ BODIES: dict[str, Any] = {
     "PUT /api/spaces/{space_id}/read": {"message_id": 2**62},
     "PATCH /api/ops/jobs/{job_id}": {"paused": False},
     "POST /api/ops/backups/{backup_id}/restore": {"confirm": "another one"},
+    "POST /api/ops/backups/{backup_id}/restore-space": {"space_id": 1},
     "PUT /api/ops/maintenance": {"message": "Back soon."},
     "POST /api/ops/users": {"email": "", "name": "Made"},
     "PATCH /api/ops/users/{user_id}": {"email_verified": True},

@@ -2,15 +2,56 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import io
+import tempfile
 from pathlib import Path
 from typing import Any
 
+import apsw
+
+from groupspaces.db import migrate
+from groupspaces.ops.backups import archives
+from groupspaces.ops.backups.manifest import DATABASE, FORMAT, Manifest, Part
 from tests.support.client import Participant, expect
 from tests.support.server import Server
 from tests.support.wait import wait_until
 
 PATH = "/api/ops/backups"
 TIMEOUT_S = 60.0
+
+
+@functools.cache
+def unfit_archive() -> bytes:
+    """Return an archive that can be looked into, and is refused by whoever would go back to it: its manifest tells of no rows."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / DATABASE
+        database = apsw.Connection(str(path))
+        database.execute(migrate.script())
+        database.close()
+        content = path.read_bytes()
+        manifest = Manifest(
+            format=FORMAT,
+            version="0",
+            id="20200101T000000Z-000000",
+            reason="by hand",
+            instance_id="a",
+            mode="standalone",
+            created_at_ms=1,
+            as_of_ms=1,
+            schema_version=len(migrate.known()),
+            seq=1,
+            epoch=1,
+            origin="",
+            secret="",
+            parts=(Part(DATABASE, len(content), hashlib.sha256(content).hexdigest()),),
+            tables=(),
+        )
+        out = io.BytesIO()
+        for _ in archives.write(out, manifest, {DATABASE: path}):
+            pass
+    return out.getvalue()
 
 
 def folder_of(server: Server) -> Path:

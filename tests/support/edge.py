@@ -21,6 +21,7 @@ from groupspaces.features.accounts.links import Links
 from groupspaces.web.operations import Operation
 from tests.features.cast import PICTURE
 from tests.features.stage import BODIES, key_of
+from tests.support.backups import unfit_archive
 from tests.support.client import PASSWORD, Participant, expect
 from tests.support.fleet import SECRET, replica_settings
 from tests.support.latency_proxy import LatencyProxy, Mode
@@ -36,6 +37,11 @@ STILL: dict[str, Setting] = {
     "replica.doorbell": False,
     "instance.heartbeat_s": 3600,
     "instance.idle_heartbeat_s": 3600,
+    # What jobs write of backups is fetched, and tells of everything else as well.
+    "jobs.backup_proof": "off",
+    "jobs.backup_offsite": "off",
+    "jobs.backup_retention": "off",
+    "jobs.restore_cleanup": "off",
 }
 
 # Who calls an operation that only asks for a session, or that its access alone does not tell.
@@ -87,7 +93,7 @@ INSERT INTO backup (id, instance_id, reason, status, created_at_ms, duration_ms,
 VALUES (?, 'b', 'by hand', 'done', 1, 1, ?, 10, '', 0, 1, 1, 1, '{"ok": true, "at_ms": 9999999999999, "rto_ms": 1, "instance_id": "b"}')"""
 
 _backups = itertools.count(1)
-_jitters = (number / 1000 for number in itertools.cycle(range(1, 500)))
+_jitters = (number / 1000 for number in itertools.cycle(range(1, 500)) if number != 100)  # the one by default
 _addresses = (f"newcomer{number}@example.org" for number in itertools.count(1))
 
 
@@ -259,7 +265,7 @@ class Edge:
         name = f"groupspaces-{backup_id}.tar.zst"
         folder = Path(self.b.data_folder) / "backups"
         folder.mkdir(exist_ok=True)
-        (folder / name).write_bytes(b"no archive")
+        (folder / name).write_bytes(unfit_archive())
         self.primary.execute(_BACKUP_SQL, [backup_id, name])
         self.primary.execute(_TOLD_SQL, ["backup.kept", None])
         return backup_id

@@ -118,7 +118,7 @@ class Deletion:
             [
                 *estate.statements,
                 *(Statement(f"DELETE FROM {table} WHERE user_id = ?", (user_id,)) for table in _THEIRS),
-                _tombstone(user_id),
+                tombstone(user_id),
                 record("user.deleted", actor_id=origin.actor_id, audience=NOBODY, subject_id=user_id),
                 sessions.signed_out(user_id, None),
                 origin.audit("user.deleted", f"user:{user_id}"),
@@ -139,7 +139,7 @@ class Deletion:
             raise
 
 
-def _tombstone(user_id: int) -> Statement:
+def tombstone(user_id: int) -> Statement:
     plain = f"{TOMBSTONE}-{user_id}"
     names = (plain, f"{plain}-{secrets.token_hex(8)}")
     emails = [f"{name}@{_EMAIL_DOMAIN}" for name in names]
