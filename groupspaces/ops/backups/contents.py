@@ -7,9 +7,10 @@ from pathlib import Path
 
 import msgspec
 
-from groupspaces.db.resting_file import RestingFile
+from groupspaces.db.resting_file import RestingFile, told
+from groupspaces.errors import DatabaseRefused
 from groupspaces.ops.backups import opening
-from groupspaces.ops.backups.manifest import DATABASE
+from groupspaces.ops.backups.manifest import DATABASE, ArchiveRefused
 from groupspaces.ops.backups.progress import Progress
 from groupspaces.ops.backups.workplace import place_in
 
@@ -48,7 +49,11 @@ def contents(order: ContentsOrder) -> Generator[Progress | Contents, None, None]
     """Look into an archive: yield how far it is, and in the end what is in it. Raises ArchiveRefused and OSError."""
     with place_in(Path(order.folder)) as place:
         yield from opening.unpack(Path(order.archive), place, order.passphrase)
-        with RestingFile(place / "parts" / DATABASE) as file:
-            rows = file.rows(_SPACES_SQL)
+        database = place / "parts" / DATABASE
+        try:
+            with told(database), RestingFile(database) as file:
+                rows = file.rows(_SPACES_SQL)
+        except DatabaseRefused as error:
+            raise ArchiveRefused("The database in the archive is damaged.") from error
         facts = (dict(zip(SpaceThen.__struct_fields__, row, strict=True)) for row in rows)
         yield Contents([msgspec.convert(one, SpaceThen, strict=False) for one in facts])
