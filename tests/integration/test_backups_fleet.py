@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -79,3 +80,52 @@ async def test_while_the_primary_is_away_backups_are_made_and_recorded_later(
 
 async def _is(person: Participant, state: str) -> bool:
     return bool(expect(await person.get("/api/health"), 200)["primary"] == state)
+
+
+async def test_a_backup_is_whole_whatever_the_primary_does_meanwhile(
+    fleet: Fleet, operator: Participant
+) -> None:
+    space_id = await operator.space()
+    for number in range(5):
+        await operator.message(space_id, f"number {number}")
+
+    async def restart() -> None:
+        for _ in range(3):
+            await asyncio.to_thread(fleet.primary.restart)
+            await asyncio.sleep(0.3)
+
+    restarting = asyncio.create_task(restart())
+    ids = []
+    for _ in range(4):
+        backup_id = await _begun(operator)
+        work = await ended(operator, "backup")
+        assert (work["state"], work["error"]) == ("done", "")
+        ids.append(backup_id)
+    await restarting
+    await wait_until(lambda: _is(operator, "reachable"), 20, "the primary is back")
+    expect(await operator.post(f"{PATH}/prune"), 200)
+    for backup_id in ids:
+
+        async def is_recorded(backup_id: str = backup_id) -> bool:
+            return (await operator.get(f"{PATH}/{backup_id}")).status_code == 200
+
+        await wait_until(is_recorded, 20, "it is recorded")
+
+        async def asked(backup_id: str = backup_id) -> bool:
+            return (await operator.post(f"{PATH}/{backup_id}/prove")).status_code == 202
+
+        await wait_until(asked, 30, "nothing else runs")
+        await ended(operator, "proof")
+        assert (await proved(operator, backup_id))["proof"]["ok"]
+
+
+async def _begun(operator: Participant) -> str:
+    """Begin a backup as soon as nothing else runs."""
+
+    async def begun() -> str | None:
+        answer = await operator.post(PATH)
+        return None if answer.status_code == 409 else str(expect(answer, 202)["backup_id"])
+
+    backup_id = await wait_until(begun, 30, "nothing else runs")
+    assert backup_id is not None
+    return backup_id

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ import httpx2
 import pyotp
 import pytest
 
+from groupspaces.ops.backups import opening
 from groupspaces.settings import known_settings
 from tests.conftest import StartServer
+from tests.support.backups import PATH, ended, folder_of, made, proved
 from tests.support.client import PASSWORD, Participant, expect
 from tests.support.server import Server
 from tests.support.sqld import Sqld
@@ -137,6 +140,7 @@ async def test_no_canary_gets_out(cage: Cage, server: Server, guarded_sqld: Sqld
         await _try_in_vain(cage, ann)
         await _command(cage, server, *COMMANDS, ("user", "show", ann.email), ("token", "list", ann.email))
         await _operate(cage, server, operator)
+        await _back_up(cage, server, operator)
         await _break(cage, server, guarded_sqld, ann)
         await _operate(cage, server, operator)
     await asyncio.to_thread(server.stop)
@@ -159,6 +163,35 @@ async def test_a_canary_that_gets_out_is_heard(cage: Cage) -> None:
     bird = cage.bird("auth.secret")
     cage.hear("log", f'{{"message":"x{bird}"}}')
     assert cage.escaped() == [("auth.secret", "log")]
+
+
+async def _back_up(cage: Cage, server: Server, operator: Participant) -> None:
+    """What an archive says in plain, and what is said of backups."""
+    asking = Passer(cage, operator)
+    backup = await made(operator)
+    await proved(operator, backup["id"])
+    archive = folder_of(server) / backup["file"]
+    assert backup["encrypted"], "with a canary"
+    passphrase = cage.secret["backup.passphrase"]
+    with tempfile.TemporaryDirectory() as place:
+        for _ in opening.unpack(archive, Path(place), passphrase):
+            pass
+        cage.hear("settings in a backup", (Path(place) / "parts" / "settings.toml").read_text())
+        manifest = opening.manifest_of(archive, Path(place), passphrase)
+        cage.hear("manifest", manifest.encoded())
+    for path in ("", f"/{backup['id']}", f"/{backup['id']}/plan", f"/{backup['id']}/spaces"):
+        answer = await operator.get(f"{PATH}{path}")
+        cage.hear("backups", answer.text)
+    await asking.ask(
+        "POST", f"{PATH}/{backup['id']}/restore", json={"confirm": cage.bird("wrong confirmation")}
+    )
+    archive.write_bytes(archive.read_bytes()[:-2000])
+    await operator.post(f"{PATH}/{backup['id']}/prove")
+    await ended(operator, "proof")
+    cage.hear("backups", (await operator.get(PATH)).text)
+    await _command(
+        cage, server, ("backup", "list"), ("backup", "show", backup["id"]), ("maintenance", "status")
+    )
 
 
 # --- what people do ---
