@@ -7,7 +7,7 @@ import { LoadError } from "../ui/LoadError.js";
 import { RowsSkeleton, useSkeleton } from "../ui/Skeleton.js";
 import { toast } from "../ui/toasts.js";
 import { BackupRow } from "./BackupRow.js";
-import { runningOf, useBackups, verdictOf, workTitle, workWords } from "./backupWords.js";
+import { failureTitle, runningOf, useBackups, verdictOf, workTitle, workWords } from "./backupWords.js";
 import { ops } from "./instances.js";
 import { Progress } from "./Progress.js";
 import { Standing } from "./Standing.js";
@@ -21,7 +21,7 @@ export function Backups({ instance }) {
   const [asking, setAsking] = useState(false);
   const skeleton = useSkeleton(!backups.data && !backups.error);
   const running = backups.data && runningOf(backups.data.works);
-  const failed = backups.data && !running && newestFailure(backups.data.works);
+  const last = backups.data && !running && newestTold(backups.data.works);
   const busy = running && `${workTitle(running)}. Wait until that has ended.`;
   const act = async (request, words) => {
     try {
@@ -41,10 +41,11 @@ export function Backups({ instance }) {
   return html`
     <div class="scroll"><div class="ops ops-one">
       <${Verdict} title="Backups" verdict=${verdictOf(backups.data)} at=${backups.at} />
-      ${(running || failed) && html`
+      ${(running || last) && html`
         <section class="panel" aria-label="What runs">
           ${running && html`<${Standing} mark="run" title=${`${workTitle(running)}…`}><${Progress} label=${workTitle(running)} done=${running.done_bytes} most=${running.total_bytes}>${workWords(running)}<//><//>`}
-          ${failed && html`<${Standing} mark="bad" title=${`The last ${failed.kind} failed`} text=${failed.error} />`}
+          ${last?.error && html`<${Standing} mark="bad" title=${failureTitle(last)} text=${last.error} />`}
+          ${last?.made && html`<${Standing} mark="ok" title=${last.made} text="Whoever belongs to it finds it among their spaces." />`}
         </section>`}
       <section class="panel" aria-labelledby="ops-backups">
         <div class="panel-head"><h2 id="ops-backups" tabindex="-1">Backups</h2>
@@ -62,4 +63,5 @@ export function Backups({ instance }) {
     </div></div>`;
 }
 
-const newestFailure = (works) => works.filter((work) => work.state === "failed").sort((a, b) => (a.started_at < b.started_at ? 1 : -1))[0] ?? null;
+/** What ended last of that which the list of backups does not tell. */
+const newestTold = (works) => works.filter((work) => work.state === "failed" || work.made).sort((a, b) => (a.started_at < b.started_at ? 1 : -1))[0] ?? null;

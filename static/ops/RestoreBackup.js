@@ -1,51 +1,19 @@
-import { html, useEffect, useState } from "../vendor/preact.js";
-import { explain } from "../lib/problems.js";
+import { html, useState } from "../vendor/preact.js";
 import { shortTime } from "../lib/time.js";
-import { Button } from "../ui/Button.js";
 import { Dialog } from "../ui/Dialog.js";
-import { FieldError } from "../ui/Field.js";
-import { TextField } from "../ui/TextField.js";
-import { planLines } from "./backupWords.js";
-import { ops } from "./instances.js";
+import { Segments } from "../ui/Segments.js";
+import { RestoreAll } from "./RestoreAll.js";
+import { RestoreSpace } from "./RestoreSpace.js";
 
-/** Going back to a backup: what would be set aside is shown first, and its id typed before it can be begun. */
+const PARTS = [["all", "Everything"], ["space", "One space"]];
+
+/** Going back to a backup, or taking one space out of it. */
 export function RestoreBackup({ backup, at, onClose, onDone }) {
-  const [plan, setPlan] = useState(null);
-  const [typed, setTyped] = useState("");
-  const [busy, setBusy] = useState(false);
-  const [error, setError] = useState(null);
-  const path = `/backups/${encodeURIComponent(backup.id)}`;
-  useEffect(() => {
-    const asking = new AbortController();
-    ops.get(`${path}/plan`, at, { signal: asking.signal }).then(setPlan, (refusal) => refusal.name !== "AbortError" && setError(refusal));
-    return () => asking.abort();
-  }, []);
-  const restore = async () => {
-    setBusy(true);
-    setError(null);
-    try {
-      await ops.post(`${path}/restore`, at, { confirm: backup.id });
-      onClose();
-      onDone();
-    } catch (refusal) {
-      setBusy(false);
-      setError(refusal);
-    }
-  };
-  const missing = !plan ? "What would be done is being counted." : typed.trim() === backup.id ? null : "Type the id first.";
+  const [part, setPart] = useState("all");
+  const Part = part === "all" ? RestoreAll : RestoreSpace;
   return html`
-    <${Dialog} title=${`Go back to the backup of ${shortTime(backup.created_at)}?`} onClose=${onClose}>
-      <div class="stack ink-2">
-        ${!plan && !error && html`<p role="status">Counting what came since…</p>`}
-        ${plan?.refused && html`<p>${plan.refused}</p>`}
-        ${plan && !plan.refused && html`
-          <ul class="follows">${planLines(plan).map((line) => html`<li key=${line}>${line}</li>`)}</ul>
-          <${TextField} label=${`Type ${backup.id} to go on`} value=${typed} onInput=${setTyped} autocomplete="off" spellcheck="false" />`}
-      </div>
-      ${error && html`<${FieldError} text=${explain(error)} role="alert" />`}
-      <div class="dialog-foot">
-        <${Button} onClick=${onClose} data-autofocus="">${plan?.refused ? "Close" : "Cancel"}<//>
-        ${!plan?.refused && html`<${Button} kind="bad" busy=${busy && "Beginning…"} disabledBecause=${missing} onClick=${restore}>Go back to it<//>`}
-      </div>
+    <${Dialog} title=${`Restore the backup of ${shortTime(backup.created_at)}`} onClose=${onClose}>
+      <${Segments} label="What comes back" value=${part} onChange=${setPart} options=${PARTS} />
+      <${Part} key=${part} backup=${backup} at=${at} onClose=${onClose} onDone=${onDone} />
     <//>`;
 }

@@ -9,10 +9,12 @@ const RUNNING_MS = 500;
 const EVERY_MS = 10_000;
 
 const REASONS = { schedule: "every night", "by hand": "by hand", "before migration": "before a new version", "before restore": "what a restore set aside" };
-const WORKS = { backup: "A backup is being made", proof: "A backup is being proved", restore: "A backup is being restored", fetch: "A backup is being fetched" };
+const WORKS = { backup: "A backup is being made", proof: "A backup is being proved", restore: "A backup is being restored", space: "A space is being made of a backup", fetch: "A backup is being fetched", cleanup: "A restore that was stopped is being cleared away" };
+const FAILURES = { space: "making of a space" };
 
 export const reasonWords = (reason) => REASONS[reason] ?? reason;
 export const workTitle = (work) => WORKS[work.kind];
+export const failureTitle = (work) => `The last ${FAILURES[work.kind] ?? work.kind} failed`;
 
 /** "2 of 3 MB, compressing". */
 export function workWords({ step, done_bytes: done, total_bytes: total }) {
@@ -31,6 +33,11 @@ export function standingOf({ status, proof, proved_at: provedAt, detail }) {
   if (!proof) return { mark: "idle", words: "Not proved yet" };
   if (!proof.ok) return { mark: "bad", words: `Not good: ${proof.error}` };
   return { words: `Good, ${shortTime(provedAt)}, in ${duration(proof.rto_ms)}` };
+}
+
+/** A space of then, as an option: "Garden, 12 messages, 3 members". */
+export function spaceThenWords({ name, deleted, members, messages }) {
+  return `${name}, ${count(messages)} ${messages === 1 ? "message" : "messages"}, ${count(members)} ${members === 1 ? "member" : "members"}${deleted ? ", deleted by then" : ""}`;
 }
 
 /** The sentence at the top: could everything be restored? */

@@ -12,6 +12,7 @@ from playwright.async_api import Page, expect
 from tests.browser.house import NO_ANSWER, SIGNED_OUT, House, OpenProfile
 from tests.browser.test_looks import NARROW, findings
 from tests.conftest import StartServer
+from tests.support import client
 from tests.support.browser import PHONE
 
 pytestmark = pytest.mark.browser
@@ -82,6 +83,36 @@ async def test_a_backup_is_made_proved_gone_back_to_and_deleted(house: House) ->
     await page.get_by_role("button", name=re.compile("^Delete")).last.click()
     await page.get_by_role("dialog").get_by_role("button", name="Delete it").click()
     await expect(rows).to_have_count(1, timeout=SLOW_MS)
+
+
+async def test_a_space_comes_back_as_a_new_one(house: House) -> None:
+    space_id = await house.space(OPERATOR, MEMBER)
+    await house.say(space_id, MEMBER, "worth keeping")
+    person = await house.browser(OPERATOR, "/ops/backups")
+    page = person.page
+    await page.get_by_role("button", name="Make a backup").click()
+    rows = page.locator("table.backups tbody tr")
+    await expect(rows.first).to_contain_text("Good", timeout=SLOW_MS)
+    member = await house.member(MEMBER)
+    before = len(client.expect(await member.get("/api/spaces"), 200)["items"])
+    await page.get_by_role("button", name=re.compile("^Restore")).click()
+    dialog = page.get_by_role("dialog")
+    await dialog.get_by_role("radio", name="One space").click()
+    await expect(dialog.get_by_label("Space", exact=True)).to_be_visible(timeout=SLOW_MS)
+    make = dialog.get_by_role("button", name="Make a new space of it")
+    await expect(make).to_have_attribute("aria-disabled", "true")
+    await dialog.get_by_label("Space", exact=True).select_option(value=str(space_id))
+    await dialog.get_by_label("What it is called").fill("Found again")
+    for theme in ("light", "dark"):
+        await page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+        assert await findings(page) == [], theme
+    await make.click()
+    await expect(page.get_by_text("Found again is there")).to_be_visible(timeout=SLOW_MS)
+    await fine_for_all(page)
+    spaces = client.expect(await member.get("/api/spaces"), 200)["items"]
+    assert len(spaces) == before + 1
+    new = next(space for space in spaces if space["name"] == "Found again")
+    assert [one["content"] for one in await member.all_messages(new["id"])] == ["worth keeping"]
 
 
 async def contents(house: House, space_id: int) -> list[str]:

@@ -90,6 +90,7 @@ class _Copy(NamedTuple):
 
     space_id: int
     message_base: int
+    messages: int
     name: str
     stand: str
     missing: Sequence[int]
@@ -140,7 +141,9 @@ class SpaceRestoring:
                 await self._appear(copy, self._batch(stage, copy, record, wish, origin))
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-        return f"{copy.name} is there, as it was on {_day(record)}."
+        return (
+            f"{copy.name} is there, with {copy.messages:,} {'message' if copy.messages == 1 else 'messages'}."
+        )
 
     async def _require_family(self, origin: str) -> None:
         """Raise Conflict (`OTHER_DEPLOYMENT`): the ids of people mean others there."""
@@ -165,6 +168,7 @@ class SpaceRestoring:
         return _Copy(
             space_id=space_id + 1,
             message_base=message_base,
+            messages=int(str(messages)),
             name=wish.name or _dated(str(name), record),
             stand=orjson.dumps([person for person, stands in known.items() if stands]).decode(),
             missing=[person for person in writers if person not in known],
