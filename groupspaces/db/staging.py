@@ -17,6 +17,7 @@ from groupspaces.errors import AppError, Conflict, DatabaseRefused, Unavailable
 
 from .batch import Batch, Row, Statement, Value, Written
 from .carried_rows import Chunk, Table, chunks, table_of
+from .changes import NOBODY, record
 from .lease import Lease
 from .moved import STAGED
 from .resting_file import RestingFile
@@ -25,6 +26,8 @@ LEASE = "restore"
 STAGED_SQL = f"SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE '{STAGED}%' LIMIT 1000"
 
 _LEASE_S, _RENEWED_EVERY_S = 120.0, 30.0
+# What is staged travels to every replica: by and by, as the feed tells of it, and not all of it with the next message that somebody posts.
+_STAGED, _TOLD_EVERY = "backup.staged", 16
 _ATTEMPTS, _PAUSE_S = 6, 2.0
 
 _DEFINITIONS_SQL = """SELECT type, sql FROM sqlite_schema
@@ -83,11 +86,14 @@ class Stage:
         counts = await asyncio.to_thread(_counted, file, tables)
         self._counts |= counts
         sent = Sent(0, sum(counts.values()))
+        number = 0
         for table in tables:
             insert_sql = _insert_sql(table)
             remaining = chunks(file.connection, table, None)
             while (chunk := await asyncio.to_thread(_next, remaining)) is not None:
-                await self._commit([Statement(insert_sql, (chunk.text,))])
+                number += 1
+                told = [record(_STAGED, actor_id=None, audience=NOBODY)] if number % _TOLD_EVERY == 0 else []
+                await self._commit([Statement(insert_sql, (chunk.text,)), *told])
                 sent = sent._replace(rows=sent.rows + chunk.rows)
                 yield sent
 

@@ -26,6 +26,7 @@ from tests.bench import (
     read_far,
     read_page,
     rebuild,
+    restore_fleet,
     sign_in_timing,
     start,
     two_writers,
@@ -56,6 +57,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "digest": digest.run,
     "rebuild": rebuild.run,
     "backup": backup.run,
+    "restore-fleet": restore_fleet.run,
     "workers": workers.run,
     "workers-writing": workers_writing.run,
 }

@@ -42,7 +42,7 @@ _ORPHANED_SQL = f"""DELETE FROM maintenance WHERE holder <> '' AND NOT EXISTS (
 _BEGAN, _ENDED = "maintenance.began", "maintenance.ended"
 
 _TRIES = 5
-_FETCHED_WITHIN_S, _LOOK_S = 600.0, 0.2
+_FRESH_WITHIN_S, _FETCHED_WITHIN_S, _LOOK_S = 60.0, 600.0, 0.2
 
 
 class FleetRestoring:
@@ -81,7 +81,7 @@ class FleetRestoring:
         """Keep what there is and put the other in its place, once more where somebody wrote in between."""
         for _ in range(_TRIES):
             told(Progress("keeping what was there before"))
-            await self._db.sync(force=True)
+            await self._fresh()
             file = self._db.file
             if file is None:
                 raise Unavailable("The database is not open.")
@@ -96,6 +96,19 @@ class FleetRestoring:
             "Something was written again and again while everybody was asked to wait. Everything is as it was. Try again.",
             code="RESTORE_OVERTAKEN",
         )
+
+    async def _fresh(self) -> None:
+        """Fetch all that the primary has. Raises Unavailable when that does not work for a while."""
+        give_up_s = time.monotonic() + _FRESH_WITHIN_S
+        while True:
+            try:
+                await self._db.sync(force=True)
+            except Unavailable:
+                if time.monotonic() >= give_up_s:
+                    raise
+                await asyncio.sleep(_LOOK_S)
+            else:
+                return
 
     @asynccontextmanager
     async def _nobody_saves(self) -> AsyncIterator[None]:
