@@ -67,6 +67,8 @@ class FleetRestoring:
             async for sent in exchange.fill():
                 done_bytes = size_bytes * sent.rows // max(1, sent.rows_total)
                 told(Progress("sending it to the primary", done_bytes, size_bytes))
+            told(Progress("fetching what is new"))
+            await self._fresh()  # while people can save: then there is little left to fetch
             async with self._nobody_saves():
                 await self._exchange(exchange, [*self._let_go(), *done], told)
         await self._fetched(epoch, told)
