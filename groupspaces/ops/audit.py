@@ -9,13 +9,13 @@ signed in, or somebody at the machine's own command line.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import msgspec
 import orjson
 
-from groupspaces.db.batch import Read, Statement, Value
+from groupspaces.db.batch import Batch, Read, Statement, Value
 from groupspaces.db.changes import NOBODY, record
 from groupspaces.db.database import Database
 from groupspaces.errors import Forbidden, Unavailable
@@ -24,6 +24,7 @@ from groupspaces.times import rfc3339
 from groupspaces.web.context import Context
 
 _log = logging.getLogger("groupspaces.audit")
+_EMPTY: Mapping[str, Any] = {}
 
 _OPERATOR_SQL = "SELECT 1 FROM user WHERE id = ? AND is_operator = 1 AND suspended_at_ms IS NULL"
 _PAGE_SQL = """SELECT audit.id, audit.at_ms, audit.actor_id, user.name, audit.address, audit.instance_id, audit.action,
@@ -108,6 +109,20 @@ def operator_stands(ctx: Context) -> list[Statement]:
         return []
     refused = Forbidden("Only operators of this deployment may do this.", code="OPERATOR_ONLY")
     return [Statement(_OPERATOR_SQL, (actor_id,), refused=refused)]
+
+
+async def note(ctx: Context, action: str, subject: str, data: Mapping[str, Any] = _EMPTY) -> None:
+    """Record what an operator has an instance do, and let the primary refuse whoever is none any more.
+
+    What is this instance's own it can be told also while the primary is away: then its own log says so. Raises Forbidden, Unavailable.
+    """
+    facts = dict(data)
+    try:
+        await ctx.write(Batch(audited(action, subject, facts, ctx), requires=operator_stands(ctx)))
+    except Unavailable as error:
+        if error.code != "PRIMARY_UNAVAILABLE" and ctx.services.db.status().primary == "reachable":
+            raise
+        log_unaudited(action, subject, facts, ctx, error)
 
 
 def log_unaudited(action: str, subject: str, data: dict[str, Any], ctx: Context, why: Unavailable) -> None:

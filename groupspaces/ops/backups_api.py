@@ -16,9 +16,9 @@ from starlette.responses import Response
 from groupspaces.db.batch import Batch, Written
 from groupspaces.db.changes import NOBODY
 from groupspaces.db.changes import record as record_change
-from groupspaces.errors import Conflict, FieldError, Invalid, Unavailable
+from groupspaces.errors import Conflict, FieldError, Invalid
 from groupspaces.features.spaces.api import SpaceName
-from groupspaces.ops.audit import audited, log_unaudited, operator_stands
+from groupspaces.ops.audit import audited, note, operator_stands
 from groupspaces.ops.backups import records
 from groupspaces.ops.backups.assurance import Assurance, Restorable
 from groupspaces.ops.backups.keeping import BY_HAND, Backups
@@ -432,17 +432,8 @@ async def _record(ctx: Context) -> Record:
 
 
 async def _audit(ctx: Context, action: str, backup_id: str) -> None:
-    """Record what an operator does, and let the primary refuse whoever is none any more.
-
-    While it is away, backups are made and taken from what is here all the same: that is when they are needed.
-    """
-    subject = f"backup:{backup_id}" if backup_id else "backup"
-    try:
-        await ctx.write(Batch(audited(action, subject, {}, ctx), requires=operator_stands(ctx)))
-    except Unavailable as error:
-        if error.code != "PRIMARY_UNAVAILABLE" and ctx.services.db.status().primary == "reachable":
-            raise
-        log_unaudited(action, subject, {}, ctx, error)
+    """Record what an operator does. While the primary is away, backups are made and taken from what is here: that is when they are needed."""
+    await note(ctx, action, f"backup:{backup_id}" if backup_id else "backup")
 
 
 async def _require_operator(ctx: Context) -> None:

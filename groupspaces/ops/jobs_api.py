@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from groupspaces.db.batch import Batch
-from groupspaces.errors import FieldError, Invalid, Unavailable
-from groupspaces.ops.audit import audited, log_unaudited, operator_stands
+from groupspaces.errors import FieldError, Invalid
+from groupspaces.ops.audit import note
 from groupspaces.ops.jobs import JobControl, JobRun, JobView, Schedule
 from groupspaces.web.context import Context
 from groupspaces.web.decoding import MAX_ID
@@ -92,7 +91,7 @@ async def post_job_run(ctx: Context) -> JobView:
     """Answer when the run has begun; `GET …/runs` tells how it went."""
     job_id = ctx.params["job_id"]
     _jobs(ctx).check_run(job_id)
-    await _audit(ctx, "job.run", job_id, {})
+    await note(ctx, "job.run", job_id, {})
     return _jobs(ctx).run_now(job_id)
 
 
@@ -112,7 +111,7 @@ async def patch_job(ctx: Context, body: JobChanges) -> JobView:
         raise Invalid("Say what to change: paused, schedule, or both.")
     schedule = _schedule(body.schedule) if isinstance(body.schedule, ScheduleDraft) else body.schedule
     _jobs(ctx).check_change(job_id, paused=body.paused, schedule=schedule)
-    await _audit(ctx, "job.changed", job_id, msgspec.to_builtins(body))
+    await note(ctx, "job.changed", job_id, msgspec.to_builtins(body))
     return await _jobs(ctx).change(job_id, paused=body.paused, schedule=schedule)
 
 
@@ -152,16 +151,3 @@ def _schedule(draft: ScheduleDraft) -> Schedule:
 
 def _wrong_schedule(what: str) -> Invalid:
     return Invalid(f"schedule {what}", errors=[FieldError("schedule", what)])
-
-
-async def _audit(ctx: Context, action: str, job_id: str, data: dict[str, Any]) -> None:
-    """Log what an operator decides, and let the primary refuse whoever is none any more.
-
-    Jobs are this instance's own: while the primary is away it can still be told what to do, and says so in its own log.
-    """
-    try:
-        await ctx.write(Batch(audited(action, job_id, data, ctx), requires=operator_stands(ctx)))
-    except Unavailable as error:
-        if error.code != "PRIMARY_UNAVAILABLE" and ctx.services.db.status().primary == "reachable":
-            raise
-        log_unaudited(action, job_id, data, ctx, error)

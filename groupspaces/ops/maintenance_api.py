@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from groupspaces.db.batch import Batch, Statement
 from groupspaces.db.changes import NOBODY, NOW_MS, record
-from groupspaces.ops.audit import audited, operator_stands
+from groupspaces.ops.audit import audited, note, operator_stands
 from groupspaces.ops.draining import Draining
 from groupspaces.ops.health import Lifecycle
 from groupspaces.times import rfc3339
@@ -96,7 +96,7 @@ async def delete_maintenance(ctx: Context) -> MaintenanceView:
 )
 async def post_drain(ctx: Context) -> MaintenanceView:
     """Go on answering whoever comes all the same. Ends with `DELETE`, or when the instance starts anew."""
-    await _decide(ctx, None, "instance.drained")
+    await note(ctx, "instance.drained", f"instance:{ctx.origin.instance_id}")
     ctx.part(Draining).begin()
     return await _view(ctx)
 
@@ -110,16 +110,15 @@ async def post_drain(ctx: Context) -> MaintenanceView:
     returns=MaintenanceView,
 )
 async def delete_drain(ctx: Context) -> MaintenanceView:
-    await _decide(ctx, None, "instance.undrained")
+    await note(ctx, "instance.undrained", f"instance:{ctx.origin.instance_id}")
     ctx.part(Draining).end()
     return await _view(ctx)
 
 
-async def _decide(ctx: Context, statement: Statement | None, action: str) -> None:
-    statements = [] if statement is None else [statement]
+async def _decide(ctx: Context, statement: Statement, action: str) -> None:
     told = record(action, actor_id=ctx.origin.actor_id, audience=NOBODY)
-    entry = audited(action, "deployment" if statement else f"instance:{ctx.origin.instance_id}", {}, ctx)
-    written = await ctx.write(Batch([*statements, told, *entry], requires=operator_stands(ctx)))
+    entry = audited(action, "deployment", {}, ctx)
+    written = await ctx.write(Batch([statement, told, *entry], requires=operator_stands(ctx)))
     await ctx.services.db.wait_for(written.seq)
 
 

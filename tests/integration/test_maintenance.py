@@ -183,3 +183,16 @@ async def every_worker(person: Participant, status: int) -> bool:
         return codes == {status}
 
     return await wait_until(all_say, 20, f"readiness is {status}")
+
+
+@pytest.mark.sqld
+async def test_an_instance_is_drained_also_while_the_primary_is_away(fleet: Fleet) -> None:
+    async with Participant(fleet.a.url) as operator:
+        await operator.sign_up("Olga")
+        expect(await operator.get("/api/auth/session"), 200)  # waits until this instance has it
+        await asyncio.to_thread(fleet.primary.kill)
+        assert expect(await operator.post("/api/ops/drain"), 200)["draining"]
+        assert refused_ready(await operator.get("/api/health/ready"))
+        assert not expect(await operator.delete("/api/ops/drain"), 200)["draining"]
+        noted = [line["action"] for line in fleet.a.logs() if line["message"] == "not audited"]
+        assert noted == ["instance.drained", "instance.undrained"]
