@@ -185,7 +185,7 @@ def _planned(plan: dict[str, Any]) -> list[str]:
     lines = [
         f"{plan['backup_id']} holds everything up to feed position {plan['seq']}, of {plan['created_at']}.",
         f"Since then came {'' if plan['complete'] else 'at least '}{counted(plan['changes'], 'change')}: {since}. They are set aside as a backup of their own.",
-        "Sessions are those of then: whoever signed in since signs in again.",
+        "Sessions, tokens, passwords and suspensions are those of then: whoever signed in since signs in again, and what was revoked since stands again.",
     ]
     if not plan["proved"]:
         lines.append("It is not proved to be good. If it is not, nothing is changed.")

@@ -28,9 +28,11 @@ _ONLY = {"deployment": f" WHERE {NO_MARK} AND name <> 'secret_fingerprint'"}
 
 _ATTEMPTS, _PAUSE_S = 6, 2.0
 _SEQUENCES_SQL = "SELECT name, seq FROM sqlite_sequence ORDER BY name"
-_BRANCH_SQL = "SELECT epoch, branch FROM lineage ORDER BY epoch DESC LIMIT 1"
+_BRANCH_SQL = "SELECT epoch, branch, first_seq FROM lineage ORDER BY epoch DESC LIMIT 1"
 _ARRIVED_SQL = "SELECT 1 FROM lineage WHERE epoch = ? AND branch = ?"
 _SCHEMA_SQL = "SELECT 1 WHERE (SELECT max(version) FROM migration) = ?"
+# No position of the feed is given out twice.
+_BEYOND_SQL = "SELECT 1 WHERE (SELECT max(seq) FROM change) < ?"
 # What tells of backups stays as it is, and so nothing of it is lost.
 _UNMOVED_SQL = "SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM change WHERE seq > ? AND kind NOT LIKE 'backup.%')"
 
@@ -82,9 +84,10 @@ class Exchange:
         with RestingFile(self._source) as file:
             tables, triggers = _exchanged(file), file.triggers()
             [(schema_version,)] = file.rows("SELECT max(version) FROM migration")
-            [(epoch, branch)] = file.rows(_BRANCH_SQL)
+            [(epoch, branch, first_seq)] = file.rows(_BRANCH_SQL)
             sequences = file.rows(_SEQUENCES_SQL)
         other_schema = Conflict("The primary has another schema than this instance.", code="SCHEMA_MISMATCH")
+        too_far = Conflict("The primary went on too far meanwhile. Try again.", code="RESTORE_OVERTAKEN")
         batch = Batch(
             [
                 *(Statement(f'DROP TRIGGER IF EXISTS "{name}"') for name, _ in triggers),
@@ -108,6 +111,7 @@ class Exchange:
                 *self._stage.ready(),
                 Statement(_UNMOVED_SQL, (seq,), Overtaken("Something was written meanwhile.")),
                 Statement(_SCHEMA_SQL, (schema_version,), other_schema),
+                Statement(_BEYOND_SQL, (first_seq,), too_far),
             ],
         )
         return batch, epoch, branch

@@ -59,7 +59,8 @@ export function planLines({ seq, created_at: at, changes, messages, people, spac
   return [
     `Everything is as it was at ${shortTime(at)} (feed position ${count(seq)}).`,
     changes === 0 ? "Nothing was changed since." : `What came since is set aside: ${least}${count(changes)} ${changes === 1 ? "change" : "changes"}${came.length ? `, among them ${came.join(", ")}` : ""}. It becomes a backup of its own, by which this can be undone.`,
-    "Open pages load anew. Whoever signed in since, you perhaps, signs in again.",
+    "Sessions, tokens, passwords and suspensions are those of then, also what was revoked since. Whoever signed in since, you perhaps, signs in again.",
+    "Open pages load anew, and nobody can save anything for a moment.",
     ...(proved ? [] : ["It is not proved to be good. If it is not, nothing is changed."]),
   ];
 }

@@ -67,6 +67,8 @@ async def test_every_instance_goes_back_and_forth_again(fleet: Fleet, operator: 
     assert (await restored(operator, safety["id"]))["state"] == "done"
     for person in (operator, there):
         await says(person, space_id, ["before", "after"])
+    verified = await asyncio.to_thread(fleet.a.command, "audit", "verify")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
     entries = expect(await operator.get("/api/ops/audit?action=backup.restored"), 200)["items"]
     assert [entry["subject"] for entry in entries] == [f"backup:{safety['id']}"]
 

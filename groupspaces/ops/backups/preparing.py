@@ -7,14 +7,15 @@ was there before recognise it and fetch everything anew, and clients that stand 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from pathlib import Path
 
 import msgspec
 
 from groupspaces.db import resting_file
+from groupspaces.db.batch import Statement
 from groupspaces.db.folder import DATABASE_NAME, fsync
-from groupspaces.db.lineage import Elsewhere
+from groupspaces.db.lineage import LEAST_JUMP, Elsewhere
 from groupspaces.db.promote import begin_seed
 from groupspaces.ops.backups import opening
 from groupspaces.ops.backups.manifest import DATABASE, ArchiveRefused, Manifest
@@ -22,15 +23,18 @@ from groupspaces.ops.backups.progress import Progress
 from groupspaces.ops.backups.proof import bring_up_to_date
 from groupspaces.ops.backups.workplace import place_in
 
+_LEAVE_OUT_SQL = "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?"
+
 
 class PrepareOrder(msgspec.Struct, frozen=True):
-    """Which archive, and the folder that is to be there then; positions and epochs that are known to have been given out since."""
+    """Which archive, and the folder that is to be there then; positions, epochs and ids (table → the last one) that are known to have been given out since."""
 
     archive: str
     to: str
     passphrase: str
     seq: int = 0
     epoch: int = 0
+    ids: dict[str, int] = {}
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -53,6 +57,7 @@ def prepare(order: PrepareOrder) -> Generator[Progress | Prepared, None, None]:
         asyncio.run(bring_up_to_date(database))
         lost = max(0, order.seq - manifest.seq)
         seed = begin_seed(database, Elsewhere(lost, order.epoch))
+        _leave_out(database, order.ids)
         resting_file.settle(database)
         database.rename(parts / DATABASE_NAME)
         for path in parts.rglob("*"):
@@ -60,6 +65,12 @@ def prepare(order: PrepareOrder) -> Generator[Progress | Prepared, None, None]:
         fsync(parts)
         _appear(parts, to)
         yield Prepared(manifest, seed.seq, seed.size_bytes)
+
+
+def _leave_out(database: Path, ids: Mapping[str, int]) -> None:
+    """Give none of these ids again, nor those that come until the folder is used: one position of the feed may stand for thousands."""
+    beyond = ((last_id + LEAST_JUMP, table) for table, last_id in ids.items() if table != "change")
+    resting_file.write(database, *(Statement(_LEAVE_OUT_SQL, one) for one in beyond))
 
 
 def _appear(folder: Path, to: Path) -> None:

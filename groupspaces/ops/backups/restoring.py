@@ -44,6 +44,7 @@ _ASIDE_GLOB = "aside-*.db"
 _LOST_SQL = """SELECT count(*), coalesce(sum(kind = 'message.created'), 0), coalesce(sum(kind = 'user.created'), 0),
   coalesce(sum(kind = 'space.created'), 0) FROM change WHERE seq > ?"""
 _FIRST_SQL = "SELECT seq FROM change WHERE seq > 0 ORDER BY seq LIMIT 1"
+_IDS_SQL = "SELECT name, seq FROM sqlite_sequence ORDER BY name LIMIT 1000"
 _PLAN_DEADLINE_S = 20.0
 
 
@@ -123,6 +124,7 @@ class Restoring:
                 self._settings.backup.passphrase,
                 seq=self._db.status().seq,
                 epoch=self._db.epoch(),
+                ids={str(table): int(str(last_id)) for table, last_id in await self._db.read(_IDS_SQL, ())},
             )
             found = await errands.run("prepare", order, Prepared, told)
             await self._put_files_back(prepared)
