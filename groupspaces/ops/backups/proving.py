@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from contextlib import suppress
 
 from groupspaces.clock import Clock
 from groupspaces.db.batch import Batch
@@ -71,7 +72,9 @@ class Proofs:
         except AppError as refused:
             error = refused.detail
         proof = Proof(not error, started_ms, rto_ms, self._instance_id, error)
-        await self._db.write(Batch(records.prove(record.id, proof)))
+        written = await self._db.write(Batch(records.prove(record.id, proof)))
+        with suppress(Unavailable):  # whoever looks next for what is to be proved finds it
+            await self._db.wait_for(written.seq)
         if error:
             log(_log, logging.ERROR, "backup is not good", backup=record.id, error=error)
         else:

@@ -64,8 +64,8 @@ def _remove_if_abandoned(place: Path) -> bool:
     try:
         lock = os.open(place / _LOCK, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
-        # Being made right now, or killed before it had a lock: an hour tells.
-        return _is_old(place) and _remove(place)
+        # Being made right now, or killed before it had a lock: an hour tells. One that has a name had a lock, and was killed while it was removed.
+        return (not place.name.startswith(".") or _is_old(place)) and _remove(place)
     except OSError:
         return False
     try:
