@@ -72,6 +72,10 @@ class Sqld(Process):
         self._wait_for_http("/health", timeout_s)
         return self
 
+    def stop(self, timeout_s: float = 60.0) -> int:
+        """End it as its machine would; it waits for requests under way, and on a busy machine for long."""
+        return super().stop(timeout_s)
+
     def restart(self) -> Self:
         """Kill -9 and start again: what a crash of the primary's machine looks like to everyone else."""
         self.kill()

@@ -34,10 +34,10 @@ _log = logging.getLogger("groupspaces.backups")
 
 _MESSAGE = "We are going back to an earlier state. You can read on; nothing can be saved until that is done."
 _HOLD_SQL = f"""INSERT INTO maintenance (id, message, since_ms, holder) VALUES (1, ?, {NOW_MS}, ?) ON CONFLICT DO NOTHING"""
-_LET_GO_SQL = "DELETE FROM maintenance WHERE holder = ?"
-_IS_HELD_SQL = "SELECT 1 FROM maintenance WHERE holder <> ''"
+_LET_GO_SQL = "DELETE FROM maintenance WHERE id = 1 AND holder = ?"
+_IS_HELD_SQL = "SELECT 1 FROM maintenance WHERE id = 1 AND holder <> ''"
 # Of a restore that nobody goes on with.
-_ORPHANED_SQL = f"""DELETE FROM maintenance WHERE holder <> '' AND NOT EXISTS (
+_ORPHANED_SQL = f"""DELETE FROM maintenance WHERE id = 1 AND holder <> '' AND NOT EXISTS (
   SELECT 1 FROM lease WHERE lease.name = '{staging.LEASE}' AND lease.holder = maintenance.holder AND expires_at_ms > {NOW_MS})"""
 _BEGAN, _ENDED = "maintenance.began", "maintenance.ended"
 
