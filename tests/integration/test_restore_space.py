@@ -203,6 +203,18 @@ async def test_killed_in_the_middle_it_is_all_there_or_not_at_all(people: People
     assert not [work for work in (await listed(people.olga))["works"] if work["state"] == "failed"]
 
 
+async def test_what_a_killed_one_had_unpacked_is_taken_away(people: People) -> None:
+    left = Path(people.server.data_folder) / "backups" / "restoring-space" / "groupspaces.db"
+    left.parent.mkdir(parents=True)
+    left.touch()
+
+    async def is_gone() -> bool:
+        expect(await people.olga.post("/api/ops/jobs/restore_cleanup/run"), 202)
+        return not left.parent.exists()
+
+    await wait_until(is_gone, 30, "the job has removed it")
+
+
 def test_every_table_of_a_space_comes_back_or_is_left_out_on_purpose() -> None:
     import apsw
 

@@ -116,8 +116,8 @@ class FleetRestoring:
     async def _nobody_saves(self) -> AsyncIterator[None]:
         """Turn maintenance on, unless operators have; the exchange ends it, or else this does."""
         told = record(_BEGAN, actor_id=None, audience=NOBODY)
-        await self._db.write(Batch([Statement(_HOLD_SQL, (_MESSAGE, self._lease.holder)), told]))
         try:
+            await self._db.write(Batch([Statement(_HOLD_SQL, (_MESSAGE, self._lease.holder)), told]))
             yield
         except BaseException:
             with suppress(Unavailable):

@@ -26,7 +26,7 @@ from groupspaces.db.folder import DATABASE_NAME
 from groupspaces.db.lease import Lease
 from groupspaces.errors import AppError, Conflict
 from groupspaces.logging_context import log
-from groupspaces.ops.backups import errands, records
+from groupspaces.ops.backups import errands, records, space_restoring
 from groupspaces.ops.backups.fleet_restoring import FleetRestoring
 from groupspaces.ops.backups.keeping import FILES, Backups, new_id
 from groupspaces.ops.backups.preparing import Prepared, PrepareOrder
@@ -167,8 +167,8 @@ class Restoring:
 
     async def finish(self) -> int:
         """Take the traces of a killed restore away. Make backups of what it has set aside, and return how many. Raises Conflict (`BACKUP_BUSY`), Unavailable."""
-        if self._backups.works.running is None:
-            await asyncio.to_thread(shutil.rmtree, self._backups.folder / _PREPARED, ignore_errors=True)
+        for name in (_PREPARED, space_restoring.FOLDER) if self._backups.works.running is None else ():
+            await asyncio.to_thread(shutil.rmtree, self._backups.folder / name, ignore_errors=True)
         if await staging.is_left(self._db):
             await self._backups.works.run("cleanup", "", "", self._unstage)
         await self._fleet.end_orphaned()

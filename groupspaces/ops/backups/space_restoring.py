@@ -50,7 +50,7 @@ TABLES = ("user", "space", "member", "message", "mention")
 # What also tells of spaces and does not come back.
 LEFT_OUT = ("invite",)
 
-_FOLDER = "restoring-space"
+FOLDER = "restoring-space"
 _NAME_CHARS = 80
 _LOOKS, _LOOK_S = 6, 2.0
 _IS_THERE_SQL = "SELECT 1 FROM space WHERE id = ?"
@@ -123,7 +123,7 @@ class SpaceRestoring:
 
     async def _restore(self, record: Record, wish: Wish, origin: Origin, told: Told) -> str:
         """Return what it has made, in words. Raises NotFound for a space that is not in the backup, Conflict, Unavailable."""
-        folder = self._backups.folder / _FOLDER
+        folder = self._backups.folder / FOLDER
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         try:
             archive = str(self._backups.archive_of(record))
