@@ -404,7 +404,7 @@ async def post_backup_restore_space(ctx: Context, body: SpaceWish) -> WorkView:
     backups.works.require_idle()
     await _audit(ctx, "backup.space_begun", record.id)
     wish = Wish(body.space_id, body.name or "", body.members, ctx.origin.actor_id)
-    return _work(ctx.part(SpaceRestoring).begin(record, wish, ctx.origin))
+    return _work(ctx.part(SpaceRestoring).begin(record, wish, ctx.origin, operator_stands(ctx)))
 
 
 @operation(

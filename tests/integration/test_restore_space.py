@@ -171,6 +171,26 @@ async def test_what_cannot_be_is_refused_and_changes_nothing(people: People) -> 
     assert await spaces_of(people.ann) == before
 
 
+async def test_whoever_is_no_operator_any_more_by_then_gets_nothing(people: People) -> None:
+    backup = await made(people.olga)
+    body = {"space_id": people.space_id, "name": "Stolen"}
+    user = f"/api/ops/users/{people.ann.id}"
+
+    async def begun() -> bool:
+        return (await people.ann.post(f"{PATH}/{backup['id']}/restore-space", body)).status_code == 202
+
+    for _ in range(5):
+        expect(await people.olga.patch(user, {"is_operator": True}), 200)
+        await wait_until(begun, TIMEOUT_S, "nothing else runs")
+        expect(await people.olga.patch(user, {"is_operator": False}), 200)
+        before = await spaces_of(people.ann)
+        if (await ended(people.olga, "space"))["state"] == "failed":
+            assert await spaces_of(people.ann) == before
+            return
+        # It was done before the right was gone.
+    pytest.fail("It is made for whoever may not any more.")
+
+
 async def test_from_the_command_line(people: People) -> None:
     backup = await made(people.olga)
     archive = str(Path(people.server.data_folder) / "backups" / backup["file"])

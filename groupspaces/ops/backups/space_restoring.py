@@ -13,6 +13,7 @@ import functools
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -114,14 +115,15 @@ class SpaceRestoring:
         order = ContentsOrder(str(archive), str(folder), self._settings.backup.passphrase)
         return (await errands.run("contents", order, Contents, _nobody_hears)).spaces
 
-    def begin(self, record: Record, wish: Wish, origin: Origin) -> Work:
-        """Begin and do not wait. Raises NotFound where the archive is not here, Conflict (`BACKUP_BUSY`)."""
+    def begin(self, record: Record, wish: Wish, origin: Origin, stands: Sequence[Statement]) -> Work:
+        """Begin and do not wait; the space appears only if whoever asks still `stands` then. Raises NotFound where the archive is not here, Conflict (`BACKUP_BUSY`)."""
         self._backups.archive_of(record)
-        return self._backups.works.begin(
-            "space", record.id, record.reason, functools.partial(self._restore, record, wish, origin)
-        )
+        do = functools.partial(self._restore, record, wish, origin, stands)
+        return self._backups.works.begin("space", record.id, record.reason, do)
 
-    async def _restore(self, record: Record, wish: Wish, origin: Origin, told: Told) -> str:
+    async def _restore(
+        self, record: Record, wish: Wish, origin: Origin, stands: Sequence[Statement], told: Told
+    ) -> str:
         """Return what it has made, in words. Raises NotFound for a space that is not in the backup, Conflict, Unavailable."""
         folder = self._backups.folder / FOLDER
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
@@ -138,7 +140,8 @@ class SpaceRestoring:
             async with stage.kept():
                 await self._send(stage, source, told)
                 told(Progress("putting it in place"))
-                await self._appear(copy, self._batch(stage, copy, record, wish, origin))
+                batch = self._batch(stage, copy, record, wish, origin)
+                await self._appear(copy, replace(batch, requires=[*stands, *batch.requires]))
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         return (
