@@ -91,6 +91,7 @@ from groupspaces.ops.audit_seals import AuditSeals
 from groupspaces.ops.backups.assurance import Assurance
 from groupspaces.ops.backups.before_migration import before_migrating
 from groupspaces.ops.backups.bucket import Bucket
+from groupspaces.ops.backups.fetching import Fetching
 from groupspaces.ops.backups.keeping import Backups
 from groupspaces.ops.backups.offsite import Offsite
 from groupspaces.ops.backups.proving import Proofs
@@ -271,12 +272,16 @@ class Application:
         )
         self._works = Works(clock)
         backups = Backups(db, settings, identity.id, clock, self._works)
-        offsite = Offsite(db, identity.id, backups, Bucket(settings.backup), conditions)
+        bucket = Bucket(settings.backup)
+        offsite = Offsite(db, identity.id, backups, bucket, conditions)
         backups.on_removed = offsite.forget
-        proofs = Proofs(db, settings, identity.id, clock, backups)
+        credentials = StoredCredentials(db, clock, settings.auth)
+        forwarding = Forwarding(identity.id, signer, self._peer_client, db, credentials, self._fleet.find)
+        fetching = Fetching(backups, bucket, forwarding, lambda: self._fleet.peers)
+        proofs = Proofs(db, settings, identity.id, clock, backups, fetching)
         restore_lease = Lease(RESTORE_LEASE, identity.id, identity.boot, monotonic_s=clock.monotonic_s)
-        restoring = Restoring(db, settings, clock, backups, restore_lease)
-        space_restoring = SpaceRestoring(db, settings, clock, backups, restore_lease)
+        restoring = Restoring(db, settings, clock, backups, fetching, restore_lease)
+        space_restoring = SpaceRestoring(db, settings, clock, backups, fetching, restore_lease)
         self._assurance = Assurance(db, conditions, clock, max_age_h=settings.backup.proof_max_age_h)
         self._last_seen = LastSeen(db, clock, settings.auth)
         self._scheduler = Scheduler(
@@ -310,7 +315,6 @@ class Application:
         rules = SignUpRules(settings.auth.sign_up, codes, functools.partial(invites.find_admission, db))
         self._metrics = Metrics(db, self._hub, traffic, crew)
         db.subscribe_syncs(lambda duration_s, ok: self._metrics.synced(duration_s, ok=ok))
-        credentials = StoredCredentials(db, clock, settings.auth)
         links = Links(keys.itsdangerous_keys(), settings.public_url, clock)
         letters = Letters(settings.public_url)
         self._mailer = Mailer(settings.mail, settings.mail_sender)
@@ -361,11 +365,9 @@ class Application:
                 Proofs: proofs,
                 Restoring: restoring,
                 SpaceRestoring: space_restoring,
-                Offsite: offsite,
+                Fetching: fetching,
                 Assurance: self._assurance,
-                Forwarding: Forwarding(
-                    identity.id, signer, self._peer_client, db, credentials, self._fleet.find
-                ),
+                Forwarding: forwarding,
                 Doorbell: self._doorbell,
                 Tuning: self._tuning,
                 ReplicationHistory: self._history,

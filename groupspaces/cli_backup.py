@@ -55,7 +55,9 @@ def add_commands(commands: Any) -> None:
         "--even-if-last", action="store_true", help="also the newest one that is proved to be good"
     )
     delete.set_defaults(command=_delete)
-    fetch = actions.add_parser("fetch", help="bring an archive from object storage to this instance")
+    fetch = actions.add_parser(
+        "fetch", help="bring an archive to this instance, from object storage or another instance"
+    )
     fetch.set_defaults(command=_fetch)
     spaces = actions.add_parser("spaces", help="list the spaces that are in a backup")
     spaces.set_defaults(command=_spaces)
@@ -145,14 +147,20 @@ def _prove(arguments: argparse.Namespace) -> int:
 
 def _fetch(arguments: argparse.Namespace) -> int:
     with Operator() as operator:
-        begun(operator, f"{PATH}/{arguments.id}/fetch", Bar(arguments))
-        followed(operator, "fetch", Bar(arguments))
+        bring(operator, arguments.id, Bar(arguments))
         found = operator.call("GET", f"{PATH}/{arguments.id}")
     if arguments.json:
         print_json(found)
     else:
         print(f"{found['file']} is here.")
     return 0
+
+
+def bring(operator: Operator, backup_id: str, bar: Bar) -> None:
+    """Have the archive of a backup at this instance. Raises AppError."""
+    if not operator.call("GET", f"{PATH}/{backup_id}")["here"]:
+        begun(operator, f"{PATH}/{backup_id}/fetch", bar)
+        followed(operator, "fetch", bar)
 
 
 def _delete(arguments: argparse.Namespace) -> int:
@@ -168,6 +176,7 @@ def _delete(arguments: argparse.Namespace) -> int:
 
 def _spaces(arguments: argparse.Namespace) -> int:
     with Operator() as operator:
+        bring(operator, arguments.id, Bar(arguments))
         found = operator.call("GET", f"{PATH}/{arguments.id}/spaces")
     if arguments.json:
         print_json(found)

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from groupspaces.cli_backup import PATH, Bar, begun, followed
+from groupspaces.cli_backup import PATH, Bar, begun, bring, followed
 from groupspaces.cli_call import Operator, add_json, agreed, print_facts, print_json
 from groupspaces.cli_long import Display, run
 from groupspaces.cli_running import counted, size
@@ -248,6 +248,7 @@ def _space(arguments: argparse.Namespace, settings: Settings) -> int:
     """Make a new space of one that was in a backup."""
     with Operator() as operator:
         backup_id = _known(operator, settings, arguments.archive)
+        bring(operator, backup_id, Bar(arguments))
         spaces = operator.call("GET", f"{PATH}/{backup_id}/spaces")["items"]
         then = next((one for one in spaces if arguments.space in (str(one["id"]), one["slug"])), None)
         if then is None:

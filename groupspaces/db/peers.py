@@ -7,7 +7,8 @@ on what is read of an answer. Never retries and never signs: what is said, and w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -43,6 +44,37 @@ class PeerSilent(Exception):
     """A peer brought no usable answer in time; the text says how, for the operator. What it did is not known."""
 
 
+class Arriving:
+    """An answer whose body is still to come. `status` and `headers` (names in lower case) are there."""
+
+    def __init__(self, response: httpx2.Response) -> None:
+        self.status = response.status_code
+        self.headers: Mapping[str, str] = dict(response.headers.items())
+        self._response = response
+        self._body: bytes | None = None
+
+    async def whole(self, limit_bytes: int) -> bytes:
+        """Return all of the body. Raises PeerSilent when it is longer, or breaks off."""
+        if self._body is None:
+            with _told():
+                self._body = await _read(self._response, limit_bytes)
+        return self._body
+
+    async def pieces(self, silence_s: float) -> AsyncGenerator[bytes]:
+        """Read the body as it comes, once, however long it is. Raises PeerSilent when nothing comes for so long, or it breaks off."""
+        pieces = self._response.aiter_raw()
+        while True:
+            with _told():
+                try:
+                    async with asyncio.timeout(silence_s):
+                        piece = await anext(pieces, None)
+                except TimeoutError as error:
+                    raise PeerSilent(f"nothing came for {silence_s:g} s") from error
+            if piece is None:
+                return
+            yield piece
+
+
 class PeerClient:
     """Call peers. One per process; opens nothing before the first call."""
 
@@ -65,26 +97,39 @@ class PeerClient:
 
         One round trip, and one more on a new connection. Raises PeerSilent within `timeout_s`.
         """
-        import httpx2
-
         try:
             async with (
                 asyncio.timeout(timeout_s),
-                (await self._opened()).stream(
-                    method, peer.url + target, content=body, headers=headers
-                ) as response,
+                self.begun(peer, method, target, headers=headers, body=body, timeout_s=timeout_s) as answer,
             ):
-                answer_body = await _read(response, max_answer_bytes)
-                return Answer(response.status_code, dict(response.headers.items()), answer_body)
+                return Answer(answer.status, answer.headers, await answer.whole(max_answer_bytes))
         except TimeoutError as error:
             raise PeerSilent(f"no answer within {timeout_s:g} s") from error
-        except (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL) as error:
-            raise PeerSilent(str(error) or type(error).__name__) from error
-        except AttributeError as error:
-            if error.name != "getpeername":
-                raise
-            # anyio on uvloop asks a socket that was reset the moment it was made for its peer (seen 2026-11, anyio 4).
-            raise PeerSilent("the connection was reset at once") from error
+
+    @asynccontextmanager
+    async def begun(
+        self,
+        peer: Peer,
+        method: str,
+        target: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes = b"",
+        timeout_s: float,
+    ) -> AsyncIterator[Arriving]:
+        """Send one request and have the answer whose headers arrive within `timeout_s`; its body is read inside. Raises PeerSilent."""
+        client = await self._opened()
+        with _told():
+            request = client.build_request(method, peer.url + target, content=body, headers=headers)
+            try:
+                async with asyncio.timeout(timeout_s):
+                    response = await client.send(request, stream=True)
+            except TimeoutError as error:
+                raise PeerSilent(f"no answer within {timeout_s:g} s") from error
+        try:
+            yield Arriving(response)
+        finally:
+            await response.aclose()
 
     async def close(self) -> None:
         """Close all connections."""
@@ -117,6 +162,22 @@ def _open() -> httpx2.AsyncClient:
             keepalive_expiry=_IDLE_CONNECTION_S,
         ),
     )
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Raise what went wrong with a connection as PeerSilent."""
+    import httpx2
+
+    try:
+        yield
+    except (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL) as error:
+        raise PeerSilent(str(error) or type(error).__name__) from error
+    except AttributeError as error:
+        if error.name != "getpeername":
+            raise
+        # anyio on uvloop asks a socket that was reset the moment it was made for its peer (seen 2026-11, anyio 4).
+        raise PeerSilent("the connection was reset at once") from error
 
 
 async def _read(response: httpx2.Response, limit_bytes: int) -> bytes:

@@ -16,13 +16,13 @@ from starlette.responses import Response
 from groupspaces.db.batch import Batch, Written
 from groupspaces.db.changes import NOBODY
 from groupspaces.db.changes import record as record_change
-from groupspaces.errors import Conflict, FieldError, Invalid
+from groupspaces.errors import FieldError, Invalid
 from groupspaces.features.spaces.api import SpaceName
 from groupspaces.ops.audit import audited, note, operator_stands
 from groupspaces.ops.backups import records
 from groupspaces.ops.backups.assurance import Assurance, Restorable
+from groupspaces.ops.backups.fetching import Fetching
 from groupspaces.ops.backups.keeping import BY_HAND, Backups
-from groupspaces.ops.backups.offsite import Offsite
 from groupspaces.ops.backups.proving import Proofs
 from groupspaces.ops.backups.records import AFTER_ALL, Record
 from groupspaces.ops.backups.restoring import Restoring
@@ -274,20 +274,22 @@ async def get_backup_download(ctx: Context) -> Response:
     "POST",
     "/api/ops/backups/{backup_id}/fetch",
     access=_OPERATOR_OF_BACKUP,
-    summary="Bring the archive of a backup from object storage to this instance",
+    summary="Bring the archive of a backup to this instance, from object storage or another instance",
     tag=TAG,
     returns=WorkView,
     status=202,
 )
 async def post_backup_fetch(ctx: Context) -> WorkView:
-    """Answer when it has begun; it can be proved and restored here then. Raises Conflict (`BACKUP_BUSY`, `NOT_OFFSITE`)."""
-    record, offsite, backups = await _record(ctx), ctx.part(Offsite), ctx.part(Backups)
+    """Answer when it has begun. Whatever needs it does the same; copies of other instances' archives stay for a week.
+
+    Raises Conflict (`BACKUP_BUSY`), NotFound where nobody could have it.
+    """
+    record, fetching, backups = await _record(ctx), ctx.part(Fetching), ctx.part(Backups)
     await _require_operator(ctx)
+    fetching.require(record)
     backups.works.require_idle()
-    if record.offsite_at_ms is None or not offsite.is_set:
-        raise Conflict("This backup was never copied to object storage.", code="NOT_OFFSITE")
     await _audit(ctx, "backup.fetched", record.id)
-    return _work(backups.works.begin("fetch", record.id, record.reason, partial(offsite.fetch, record)))
+    return _work(backups.works.begin("fetch", record.id, record.reason, partial(fetching.bring, record)))
 
 
 @operation(
@@ -300,10 +302,10 @@ async def post_backup_fetch(ctx: Context) -> WorkView:
     status=202,
 )
 async def post_backup_prove(ctx: Context) -> WorkView:
-    """Answer when it has begun; the backup tells how it went. Raises Conflict (`BACKUP_BUSY`), NotFound where the archive is elsewhere."""
+    """Answer when it has begun; the backup tells how it went. Raises Conflict (`BACKUP_BUSY`), NotFound where nobody could have the archive."""
     record = await _record(ctx)
     backups = ctx.part(Backups)
-    backups.archive_of(record)
+    ctx.part(Fetching).require(record)
     backups.works.require_idle()
     await _audit(ctx, "backup.proof_begun", record.id)
     return _work(ctx.part(Proofs).begin(record))
@@ -348,7 +350,7 @@ async def get_backup_plan(ctx: Context) -> PlanView:
 async def post_backup_restore(ctx: Context, body: RestoreDraft) -> WorkView:
     """Answer when it has begun; the list tells how it goes, and then has a backup of what was there before.
 
-    Raises Invalid unless `confirm` is the id, Conflict (`BACKUP_BUSY`), NotFound where the archive is elsewhere.
+    Raises Invalid unless `confirm` is the id, Conflict (`BACKUP_BUSY`), NotFound where nobody could have the archive.
     """
     record = await _record(ctx)
     await _require_operator(ctx)
@@ -396,11 +398,11 @@ async def get_backup_spaces(ctx: Context) -> SpacesThen:
 async def post_backup_restore_space(ctx: Context, body: SpaceWish) -> WorkView:
     """Answer when it has begun; the list tells how it goes. Nothing that is there is changed.
 
-    Where none of its owners has an account any more, it becomes that of whoever asks. Raises Conflict (`BACKUP_BUSY`), NotFound where the archive is elsewhere.
+    Where none of its owners has an account any more, it becomes that of whoever asks. Raises Conflict (`BACKUP_BUSY`), NotFound where nobody could have the archive.
     """
     record = await _record(ctx)
     backups = ctx.part(Backups)
-    backups.archive_of(record)
+    ctx.part(Fetching).require(record)
     backups.works.require_idle()
     await _audit(ctx, "backup.space_begun", record.id)
     wish = Wish(body.space_id, body.name or "", body.members, ctx.origin.actor_id)

@@ -37,6 +37,7 @@ __all__ = ["Context", "Credentials", "Origin", "Principal", "Services"]
 
 Part = TypeVar("Part")
 
+LASTING = "groupspaces.lasting"  # in the scope: the answer takes as long as it is large; its time is that to its start
 LOCAL_OPERATOR = "groupspaces.local_operator"  # in the scope: the call came through the data folder's socket
 
 

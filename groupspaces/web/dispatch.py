@@ -35,7 +35,6 @@ HEADERS = "groupspaces.headers"  # in the scope: the request's headers as a dict
 REQUEST_ID = "groupspaces.request_id"  # in the scope: set by the edge for those inside it
 ROUTE = "groupspaces.route"  # in the scope: the template that matched, for metrics and the log
 PAGE = "groupspaces.page"  # in the scope: the answer is shown as a page, or is part of one
-LASTING = "groupspaces.lasting"  # in the scope: the answer takes as long as it is large; its time is that to its start
 PASSED_ON = "groupspaces.passed_on"  # in the scope: the answer is another worker's, counted and logged there
 ANSWER_HEADERS = "groupspaces.answer_headers"  # in the scope: what an error answer carries as well
 

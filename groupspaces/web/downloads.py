@@ -13,8 +13,8 @@ from typing import Self
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from .context import LASTING
 from .decoding import ClientGone
-from .dispatch import LASTING
 
 # A reader that takes nothing for so long has gone, whatever the connection says.
 _PATIENCE_S = 60.0
@@ -23,22 +23,31 @@ _PATIENCE_S = 60.0
 class Download(Response):
     """One file to keep. `pieces` are closed when the answer ends, however it does."""
 
-    def __init__(self, name: str, media_type: str, first: bytes, pieces: AsyncGenerator[bytes]) -> None:
-        """`name` is what the file is called: ASCII without quotes."""
+    def __init__(
+        self, disposition: str, media_type: str, first: bytes, pieces: AsyncGenerator[bytes]
+    ) -> None:
         self._first = first
         self._pieces = pieces
         self.status_code = 200
         self.background = None
         self.raw_headers = [
             (b"content-type", media_type.encode()),
-            (b"content-disposition", f'attachment; filename="{name}"'.encode()),
+            (b"content-disposition", disposition.encode()),
             (b"cache-control", b"no-store"),
         ]
 
     @classmethod
     async def of(cls, name: str, media_type: str, pieces: AsyncGenerator[bytes]) -> Self:
-        """Make the first piece, so that what is wrong with it is still answered as a problem."""
-        return cls(name, media_type, await anext(pieces, b""), pieces)
+        """Make the first piece, so that what is wrong with it is still answered as a problem.
+
+        `name` is what the file is called: ASCII without quotes.
+        """
+        return await cls.carried(f'attachment; filename="{name}"', media_type, pieces)
+
+    @classmethod
+    async def carried(cls, disposition: str, media_type: str, pieces: AsyncGenerator[bytes]) -> Self:
+        """Pass a file on that comes from elsewhere, as it is called there (`Content-Disposition`)."""
+        return cls(disposition, media_type, await anext(pieces, b""), pieces)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope[LASTING] = True

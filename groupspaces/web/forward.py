@@ -13,7 +13,8 @@ import base64
 import hashlib
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from urllib.parse import quote, quote_from_bytes, unquote_to_bytes
 
 import msgspec
@@ -21,12 +22,13 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope
 
 from groupspaces.db.database import Database
-from groupspaces.db.peers import Answer, Peer, PeerClient, PeerSilent
-from groupspaces.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated, Unavailable
+from groupspaces.db.peers import Arriving, Peer, PeerClient, PeerSilent
+from groupspaces.errors import AppError, Conflict, Forbidden, Invalid, NotFound, Unauthenticated, Unavailable
 from groupspaces.signing import HEADER, Signer
 
 from .context import LOCAL_OPERATOR, Context
 from .decoding import read_body
+from .downloads import Download
 from .principal import Credential, Credentials, Principal
 
 FORWARDED = b"gs-forwarded"
@@ -35,6 +37,8 @@ _SIGNATURE = HEADER.lower().encode()
 # What a peer may take altogether; with what happens here before and after, the caller has an answer within 5 s.
 TIMEOUT_S = 4.0
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
+# Of a file, which comes for as long as it is large.
+_SILENCE_S = 30.0
 _MAX_NONCES = 10_000
 _MAX_ENVELOPE_CHARS = 4_096
 _ID = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
@@ -43,10 +47,8 @@ _ID = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
 _GOES = ("content-type", "content-encoding", "if-match", "idempotency-key", "gs-bookmark", "gs-max-stale")
 _COMES = (
     "content-type",
-    "content-disposition",
     "gs-feed-seq",
     "gs-as-of",
-    "gs-bookmark",
     "retry-after",
     "www-authenticate",
 )
@@ -57,7 +59,8 @@ _RESTARTED, _OTHER = "INSTANCE_RESTARTED", "INSTANCE_OTHER"
 class Envelope(msgspec.Struct, frozen=True):
     """The header `GS-Forwarded`, as base64url JSON: from whom, to whom and for whom.
 
-    That is a person with their session or API token, or the operator at the sender's command line (`local_operator`).
+    That is a person with their session or API token, or the operator at the sender's command line (`local_operator`), for whom
+    it also does what is its own errand.
     """
 
     sender: str
@@ -75,11 +78,25 @@ class _Door(msgspec.Struct):
     door: str = ""
 
 
-class _Refusal(msgspec.Struct):
-    """The part of a peer's problem that concerns the sender itself."""
+class _Problem(msgspec.Struct):
+    """A peer's problem; `current` concerns the sender itself."""
 
     code: str = ""
+    detail: str = ""
     current: _Door | None = None
+
+
+class _Outgoing(msgspec.Struct, frozen=True):
+    """A call that is to be made elsewhere; `path` and `query` as they were received."""
+
+    method: str
+    path: str
+    query: bytes
+    body: bytes
+    headers: dict[str, str]
+    request_id: str
+    principal: Principal | None
+    is_local_operator: bool
 
 
 class BadSignature(Unauthenticated):
@@ -137,40 +154,78 @@ class Forwarding:
 
         Raises NotFound (`INSTANCE_UNKNOWN`), Unavailable (`INSTANCE_UNREACHABLE`) within 5 s, TooLarge.
         """
+        peer = await self._peer(instance_id)
+        is_read = ctx.scope["method"] in ("GET", "HEAD")
+        call = _Outgoing(
+            method=ctx.scope["method"],
+            path=ctx.scope["path"],
+            query=ctx.scope["query_string"],
+            body=b"" if is_read else await read_body(ctx.receive, ctx.headers_in),
+            headers=_headers_that_go(ctx.headers_in),
+            request_id=ctx.request_id,
+            principal=ctx.principal,
+            is_local_operator=ctx.is_local_operator,
+        )
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(TIMEOUT_S):
+                    answer = await stack.enter_async_context(self._answered(peer, call))
+                    ctx.remember(_position(answer))
+                    if "content-disposition" not in answer.headers:
+                        return _passed_on(answer, await answer.whole(MAX_ANSWER_BYTES))
+            except (PeerSilent, TimeoutError) as error:
+                why = str(error) or f"no answer within {TIMEOUT_S:g} s"
+                if not is_read:
+                    why += ". It is not known whether this was done there: look before you do it again"
+                raise _unreachable(peer, why) from error
+            return await _file_passed_on(peer, answer, stack.pop_all())
+
+    @asynccontextmanager
+    async def file(self, instance_id: str, path: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Have the file that another instance answers with, asked for by this instance itself.
+
+        Raises NotFound where there is none, and Unavailable (`INSTANCE_UNREACHABLE`), also when it breaks off while it is read.
+        """
+        peer = await self._peer(instance_id)
+        call = _Outgoing("GET", path, b"", b"", {}, secrets.token_hex(8), None, is_local_operator=True)
+        try:
+            async with self._answered(peer, call) as answer:
+                if answer.status != 200:
+                    raise _refused(peer, answer.status, await answer.whole(MAX_ANSWER_BYTES))
+                yield answer.pieces(_SILENCE_S)
+        except PeerSilent as error:
+            raise _unreachable(peer, str(error)) from error
+
+    async def _peer(self, instance_id: str) -> Peer:
         peer = await self._find(instance_id) if _ID.match(instance_id) else None
         if peer is None:
             raise NotFound("There is no such instance in this fleet.", code="INSTANCE_UNKNOWN")
         if not peer.url:
             raise _unreachable(peer, "it advertises no address (instance.url)")
-        body = b""
-        if ctx.scope["method"] not in ("GET", "HEAD"):
-            body = await read_body(ctx.receive, ctx.headers_in)
-        try:
-            async with asyncio.timeout(TIMEOUT_S):
-                answer = await self._call(peer, ctx, body)
-                refusal = _refusal(answer)
-                if refusal.code == _RESTARTED and refusal.current is not None:
-                    self._doors[peer.id] = refusal.current.door
-                    answer = await self._call(peer, ctx, body)
-                    refusal = _refusal(answer)
-        except (PeerSilent, TimeoutError) as error:
-            why = str(error) or f"no answer within {TIMEOUT_S:g} s"
-            if ctx.scope["method"] not in ("GET", "HEAD"):
-                why += ". It is not known whether this was done there: look before you do it again"
-            raise _unreachable(peer, why) from error
+        return peer
+
+    @asynccontextmanager
+    async def _answered(self, peer: Peer, call: _Outgoing) -> AsyncIterator[Arriving]:
+        """Make a call and have its answer, called once more where the peer has another door now. Raises PeerSilent, Invalid, Unavailable."""
+        async with self._begun(peer, call) as answer:
+            refusal = await _refusal(answer)
+            if refusal is None:
+                yield answer
+                return
+        if refusal.code == _RESTARTED and refusal.current is not None:
+            self._doors[peer.id] = refusal.current.door
+            async with self._begun(peer, call) as answer:
+                refusal = await _refusal(answer)
+                if refusal is None:
+                    yield answer
+                    return
         if refusal.code == _OTHER:
             raise _unreachable(peer, "another instance answers at its address")
-        if refusal.code in (_RESTARTED, BadSignature.default_code):
-            raise _unreachable(peer, f"it does not take our calls ({refusal.code})")
-        ctx.remember(_position(answer))
-        response = Response(answer.body, answer.status)
-        for name in _COMES:
-            if name in answer.headers and name != "gs-bookmark":
-                response.headers[name] = answer.headers[name]
-        return response
+        raise _unreachable(peer, f"it does not take our calls ({refusal.code})")
 
-    async def _call(self, peer: Peer, ctx: Context, body: bytes) -> Answer:
-        principal = ctx.principal
+    @asynccontextmanager
+    async def _begun(self, peer: Peer, call: _Outgoing) -> AsyncIterator[Arriving]:
+        principal = call.principal
         envelope = Envelope(
             sender=self._own_id,
             to=peer.id,
@@ -179,29 +234,25 @@ class Forwarding:
             user_id=None if principal is None else principal.user_id,
             session_id=None if principal is None else principal.session_id,
             token_id=None if principal is None or principal.grant is None else principal.credential_id,
-            local_operator=ctx.is_local_operator,
-            headers=_headers_that_go(ctx.headers_in),
+            local_operator=call.is_local_operator,
+            headers=call.headers,
         )
         sealed = base64.urlsafe_b64encode(msgspec.json.encode(envelope)).decode()
         if len(sealed) > _MAX_ENVELOPE_CHARS:
             raise Invalid("The headers of this call are too long to be carried to another instance.")
-        method, path, query = ctx.scope["method"], ctx.scope["path"], _canonical(ctx.scope["query_string"])
-        signature = self._signer.sign("forward", _message(method, path, query, sealed, body))
+        query = _canonical(call.query)
+        signature = self._signer.sign("forward", _message(call.method, call.path, query, sealed, call.body))
         headers = {
             FORWARDED.decode(): sealed,
             HEADER: signature,
-            "X-Request-ID": ctx.request_id,
+            "X-Request-ID": call.request_id,
             "Content-Type": "application/octet-stream",  # the caller's own travels in the envelope
         }
-        return await self._client.call(
-            peer,
-            method,
-            quote(path) + (f"?{query}" if query else ""),
-            headers=headers,
-            body=body,
-            timeout_s=TIMEOUT_S,
-            max_answer_bytes=MAX_ANSWER_BYTES,
-        )
+        target = quote(call.path) + (f"?{query}" if query else "")
+        async with self._client.begun(
+            peer, call.method, target, headers=headers, body=call.body, timeout_s=TIMEOUT_S
+        ) as answer:
+            yield answer
 
     # --- receiving ---
 
@@ -308,16 +359,55 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
     return again
 
 
-def _refusal(answer: Answer) -> _Refusal:
+async def _refusal(answer: Arriving) -> _Problem | None:
+    """Return the problem that concerns the sender itself, not whoever it asks for. Raises PeerSilent."""
     if answer.status not in (401, 409):
-        return _Refusal()
+        return None
+    problem = _problem(await answer.whole(MAX_ANSWER_BYTES))
+    return problem if problem.code in (_RESTARTED, _OTHER, BadSignature.default_code) else None
+
+
+def _problem(body: bytes) -> _Problem:
     try:
-        return msgspec.json.decode(answer.body, type=_Refusal)
+        return msgspec.json.decode(body, type=_Problem)
     except msgspec.DecodeError:
-        return _Refusal()
+        return _Problem()
 
 
-def _position(answer: Answer) -> int:
+def _passed_on(answer: Arriving, body: bytes) -> Response:
+    response = Response(body, answer.status)
+    for name in _COMES:
+        if name in answer.headers:
+            response.headers[name] = answer.headers[name]
+    return response
+
+
+async def _file_passed_on(peer: Peer, answer: Arriving, stack: AsyncExitStack) -> Download:
+    """Answer with a file that is still coming; `stack` holds what it comes through. Raises Unavailable when nothing of it comes."""
+
+    async def pieces() -> AsyncGenerator[bytes]:
+        async with stack:
+            try:
+                async for piece in answer.pieces(_SILENCE_S):
+                    yield piece
+            except PeerSilent as error:
+                raise _unreachable(peer, str(error)) from error
+
+    return await Download.carried(
+        answer.headers["content-disposition"],
+        answer.headers.get("content-type", "application/octet-stream"),
+        pieces(),
+    )
+
+
+def _refused(peer: Peer, status: int, body: bytes) -> AppError:
+    problem = _problem(body)
+    if status == NotFound.status:
+        return NotFound(problem.detail or "There is nothing.", code=problem.code or NotFound.default_code)
+    return _unreachable(peer, problem.detail or f"it answers {status}")
+
+
+def _position(answer: Arriving) -> int:
     text = answer.headers.get("gs-bookmark", "")
     return int(text) if text.isdigit() and len(text) <= 18 else 0
 

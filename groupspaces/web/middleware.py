@@ -22,8 +22,9 @@ from groupspaces.settings import Settings
 
 from .browser_rules import OtherSites, security_headers
 from .compression import Compression
+from .context import LASTING
 from .decoding import ClientGone
-from .dispatch import ANSWER_HEADERS, HEADERS, LASTING, PAGE, PASSED_ON, REQUEST_ID, ROUTE
+from .dispatch import ANSWER_HEADERS, HEADERS, PAGE, PASSED_ON, REQUEST_ID, ROUTE
 from .problems import MethodNotAllowed, nothing_here, send_problem
 from .traffic import Traffic
 

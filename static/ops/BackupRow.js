@@ -5,17 +5,17 @@ import { ConfirmDialog } from "../ui/ConfirmDialog.js";
 import { Icon } from "../ui/Icon.js";
 import { reasonWords, standingOf } from "./backupWords.js";
 import { bytes, count } from "./figures.js";
-import { ops } from "./instances.js";
+import { fileOf, ops } from "./instances.js";
 import { RestoreBackup } from "./RestoreBackup.js";
 
-/** One backup, and what can be done with it: by the instance that has it. `busy` says why nothing can be begun now, or is null. */
+/** One backup, and what can be done with it: by the instance that has it, or here once it is fetched. `busy` says why nothing can be begun now, or is null. */
 export function BackupRow({ backup, instance, busy, act, onChanged }) {
   const [asks, setAsks] = useState(null);
   const at = backup.here ? instance : backup.instance;
   const path = `/backups/${encodeURIComponent(backup.id)}`;
   const { mark, words } = standingOf(backup);
   const when = shortTime(backup.created_at);
-  const elsewhere = backup.here && instance === null ? null : `It lies at ${backup.instance}: open the console there.`;
+  const fetch = () => act(() => ops.post(`${path}/fetch`, instance, {}), "The backup is being fetched.");
   const prove = () => act(() => ops.post(`${path}/prove`, at, {}), "The backup is being proved.");
   return html`
     <tr role="row">
@@ -26,9 +26,8 @@ export function BackupRow({ backup, instance, busy, act, onChanged }) {
       <td role="cell" class="n"><span class="row job-do">
         ${backup.status === "done" && html`
           <${Button} small kind="quiet" disabledBecause=${busy} aria-label=${`Prove the backup of ${when}`} onClick=${prove}>Prove<//>
-          ${elsewhere
-            ? html`<${Button} small kind="quiet" disabledBecause=${elsewhere} aria-label=${`Download the backup of ${when}`}>Download<//>`
-            : html`<a class="btn btn-quiet btn-s" href=${`/api/ops${path}/download`} download=${backup.file} aria-label=${`Download the backup of ${when}`}>Download</a>`}
+          ${!backup.here && html`<${Button} small kind="quiet" disabledBecause=${busy} aria-label=${`Fetch the backup of ${when}`} onClick=${fetch}>Fetch<//>`}
+          <a class="btn btn-quiet btn-s" href=${fileOf(`${path}/download`, at)} download=${backup.file} aria-label=${`Download the backup of ${when}`}>Download</a>
           <${Button} small kind="quiet" disabledBecause=${busy} aria-label=${`Restore the backup of ${when}`} onClick=${() => setAsks("restore")}>Restore…<//>`}
         <${Button} small kind="quiet" aria-label=${`Delete the backup of ${when}`} onClick=${() => setAsks("delete")}>Delete…<//>
       </span>

@@ -14,6 +14,9 @@ export const ops = {
   patch: (path, instance, body) => api.patch(at(`/ops${path}`, instance), body, { aside: true }),
 };
 
+/** The address of a file that an instance answers with, for a link. */
+export const fileOf = (path, instance) => at(`/api/ops${path}`, instance);
+
 function at(path, instance) {
   if (instance === null) return path;
   return `${path}${path.includes("?") ? "&" : "?"}instance=${encodeURIComponent(instance)}`;

@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from tests.conftest import StartServer
 from tests.support.backups import PATH, ended, folder_of, listed, made, one, proved
-from tests.support.client import Participant, expect, refused
+from tests.support.client import Participant, expect
 from tests.support.latency_proxy import LatencyProxy
 from tests.support.seaweed import READER, WRITER, Seaweed
 from tests.support.server import Server
@@ -77,10 +77,14 @@ async def test_backups_are_copied_fetched_and_removed(seaweed: Seaweed, place_of
     content = archive.read_bytes()
     await ended(operator, "proof")
     archive.unlink()
-    assert refused(await operator.post(f"{PATH}/{first['id']}/prove"), 404, "ARCHIVE_MISSING")
     fetched = await asyncio.to_thread(place.server.command, "backup", "fetch", first["id"], "--json")
     assert fetched.returncode == 0, fetched.stderr
     assert archive.read_bytes() == content
+    archive.unlink()
+    expect(await operator.post(f"{PATH}/{first['id']}/prove"), 202)
+    await ended(operator, "proof")
+    assert (await one(operator, first["id"]))["proof"]["ok"]
+    assert archive.read_bytes() == content, "whatever needs it fetches it"
 
     second = await made(operator)
     await place.sent(second["id"])

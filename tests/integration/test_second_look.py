@@ -20,7 +20,7 @@ from groupspaces.web.second_look import VAIN_LOOKS
 from tests.conftest import _STARTED
 from tests.features.stage import key_of
 from tests.support.client import Participant, expect, refused
-from tests.support.edge import Edge, acting, fine
+from tests.support.edge import Edge, acting
 
 pytestmark = pytest.mark.sqld
 
@@ -84,7 +84,7 @@ async def test_so_may_the_role(edge: Edge, operation: Operation) -> None:
 
 def answered(operation: Operation, answer: httpx2.Response) -> None:
     """Assert that the call did what it is for."""
-    assert answer.status_code == fine(operation), f"{answer.status_code} {answer.text[:500]}"
+    assert answer.status_code == operation.status, f"{answer.status_code} {answer.text[:500]}"
 
 
 async def test_many_who_ask_at_once_share_a_round(edge: Edge) -> None:

@@ -68,8 +68,6 @@ ACTING = {
     "POST /api/invites/{code}/accept": "outsider",
     "DELETE /api/spaces/{space_id}/members/{user_id}": "admin",
 }
-# Nothing for an instance without a bucket: said once it is known who asks.
-NOT_HERE = {"POST /api/ops/backups/{backup_id}/fetch"}
 _PEOPLE = ("founder", "owner", "admin", "member", "target", "outsider")
 
 # Everything but what instances tell each other of themselves, which is no product of anybody's call.
@@ -118,11 +116,6 @@ class Scene:
     def path(self, operation: Operation) -> str:
         """Return the address of a call about this scene."""
         return operation.path.format(**self.params)
-
-
-def fine(operation: Operation) -> int:
-    """Return the status of a call that is let in."""
-    return 409 if key_of(operation) in NOT_HERE else operation.status
 
 
 class Edge:

@@ -8,8 +8,8 @@ never get into a message: what the library says is cut to its kind.
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +18,11 @@ from groupspaces.errors import AppError, NotFound, Unavailable
 from groupspaces.settings import Backup
 
 if TYPE_CHECKING:
+    from obstore import GetResult
     from obstore.store import S3Store
 
 _CHUNK_BYTES = 8 * 1024 * 1024
+_PIECE_BYTES = 1024 * 1024
 # Without a part sent or received; each is some seconds on a slow line.
 _REQUEST_TIMEOUT_S = 60
 _CONNECT_TIMEOUT_S = 10
@@ -52,25 +54,15 @@ class Bucket:
                 f"{path.name} did not arrive whole.", code="STORE_UNAVAILABLE", retry_after_s=60
             )
 
-    async def fetch(self, name: str, to: Path, on_progress: Callable[[int, int], None]) -> None:
-        """Write an object to a new file, which appears whole or not at all. Raises NotFound, Unavailable, AppError and OSError."""
+    @asynccontextmanager
+    async def file(self, name: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Have an object as it comes. Raises NotFound, Unavailable, also when it breaks off while it is read, and AppError."""
         import obstore
 
         store = await self._store()
-        draft = to.with_name(f"{to.name}.part")
-        done = 0
         with _told(self._settings):
             found = await obstore.get_async(store, name)
-            size_bytes = found.meta["size"]
-            with await asyncio.to_thread(draft.open, "wb") as file:
-                async for chunk in found.stream(min_chunk_size=1024 * 1024):
-                    await asyncio.to_thread(file.write, chunk)
-                    done += len(chunk)
-                    on_progress(done, size_bytes)
-                await asyncio.to_thread(_settle, file)
-        if done != size_bytes:
-            raise Unavailable(f"{name} did not arrive whole.", code="STORE_UNAVAILABLE", retry_after_s=60)
-        draft.rename(to)
+            yield _pieces(found)
 
     async def delete(self, name: str) -> None:
         """Remove an object; one that is gone is no error. Raises Unavailable and AppError."""
@@ -147,6 +139,6 @@ class _told:  # noqa: N801  (a context, used like a function)
         ) from None
 
 
-def _settle(file: Any) -> None:
-    file.flush()
-    os.fsync(file.fileno())
+async def _pieces(found: GetResult) -> AsyncIterator[bytes]:
+    async for piece in found.stream(min_chunk_size=_PIECE_BYTES):
+        yield bytes(piece)

@@ -13,7 +13,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -32,12 +32,13 @@ from groupspaces.ops.backups.settings_file import settings_file
 from groupspaces.ops.backups.works import Told, Work, Works
 from groupspaces.settings import Settings
 
-FOLDER, FILES = "backups", "files"
+FOLDER, FILES, COPIES = "backups", "files", "copies"
 BY_SCHEDULE, BY_HAND = "schedule", "by hand"
 
 _log = logging.getLogger("groupspaces.backups")
 _ARCHIVE = re.compile(r"^groupspaces-(?P<id>[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6})\.(tar\.zst|age\.tar)$")
 _GOING = ".going"
+_COPY_KEPT_S = 7 * 86_400
 _IS_KNOWN_SQL = "SELECT 1 FROM backup WHERE id = ?"
 _PRIMARY_AWAY = "The primary did not answer: this is what the instance had."
 
@@ -123,15 +124,19 @@ class Backups:
 
     # --- what there is ---
 
+    def place_of(self, record: Record) -> Path:
+        """Return where the archive of a backup belongs here: those of other instances are copies, in a folder of their own."""
+        is_ours = record.instance_id == self._instance_id
+        return (self.folder if is_ours else self.folder / COPIES) / record.file
+
     def has(self, record: Record) -> bool:
         """Tell whether the archive of a backup lies here."""
-        return record.status == "done" and (self.folder / record.file).is_file()
+        return record.status == "done" and self.place_of(record).is_file()
 
     def archive_of(self, record: Record) -> Path:
         """Return where the archive of a backup lies here. Raises NotFound (`ARCHIVE_ELSEWHERE`, `ARCHIVE_MISSING`)."""
-        path = self.folder / record.file
         if self.has(record):
-            return path
+            return self.place_of(record)
         if record.instance_id != self._instance_id:
             raise elsewhere(record)
         raise NotFound(f"The archive {record.file} is not in {self.folder} any more.", code="ARCHIVE_MISSING")
@@ -166,6 +171,7 @@ class Backups:
         """Remove those of this instance that are needed no more, and return their ids. Raises Unavailable when the primary is away."""
         await self._finish_removals()
         everything = await records.everything(self._db.read)
+        await asyncio.to_thread(self._let_go_of_copies, {record.file for record in everything})
         removed = []
         for record in retention.dispensable(everything, self._settings.backup, self._clock.now_ms()):
             if record.instance_id != self._instance_id:
@@ -201,6 +207,13 @@ class Backups:
             await asyncio.to_thread(going.unlink)
         log(_log, logging.INFO, "backup removed", backup=record.id)
         await self.on_removed(record)
+
+    def _let_go_of_copies(self, kept: Collection[str]) -> None:
+        """Remove copies of other instances' archives that were fetched some days ago, or whose backup is gone."""
+        too_old_s = self._clock.now_ms() / 1000 - _COPY_KEPT_S
+        for copy in (self.folder / COPIES).glob("groupspaces-*"):
+            if copy.name not in kept or copy.stat().st_mtime < too_old_s:
+                copy.unlink(missing_ok=True)
 
     async def _finish_removals(self) -> None:
         """Bring removals to an end in which this process was killed: as the primary knows of them."""
@@ -252,7 +265,8 @@ def make_order(
 def elsewhere(record: Record) -> NotFound:
     """Return what is said of a backup whose archive another instance has."""
     return NotFound(
-        f"The archive of this backup lies at the instance {record.instance_id}: ask that one, with ?instance={record.instance_id}.",
+        f"The archive of this backup lies at the instance {record.instance_id}: ask that one, with ?instance={record.instance_id}, "
+        f"or fetch it: `groupspaces backup fetch {record.id}`.",
         code="ARCHIVE_ELSEWHERE",
     )
 

@@ -1,4 +1,4 @@
-"""Copies of this instance's backups in object storage: sent after they are made, fetched where a disk has them no more, removed with them.
+"""Copies of this instance's backups in object storage: sent after they are made, removed with them. `fetching.py` brings them back.
 
 Owns the order: an archive is there before its record says so, and what was killed in between is sent again, over itself.
 """
@@ -9,14 +9,12 @@ import logging
 
 from groupspaces.db.batch import Batch
 from groupspaces.db.database import Database
-from groupspaces.errors import AppError, NotFound
+from groupspaces.errors import AppError
 from groupspaces.logging_context import log
 from groupspaces.ops.backups import records
 from groupspaces.ops.backups.bucket import Bucket
 from groupspaces.ops.backups.keeping import Backups
-from groupspaces.ops.backups.progress import Progress
 from groupspaces.ops.backups.records import Record
-from groupspaces.ops.backups.works import Told
 from groupspaces.ops.conditions import Conditions
 
 _log = logging.getLogger("groupspaces.backups")
@@ -57,20 +55,6 @@ class Offsite:
             raise
         self._conditions.set(CONDITION, False)
         return sent
-
-    async def fetch(self, record: Record, told: Told) -> None:
-        """Bring an archive into the folder of this instance, if it is not there. Raises NotFound, Unavailable, AppError."""
-        if self._backups.has(record):
-            return
-        if record.offsite_at_ms is None or not self.is_set:
-            self._backups.archive_of(record)  # raises, saying who has it
-            raise NotFound("This backup was never copied to object storage.")
-        self._backups.folder.mkdir(mode=0o700, exist_ok=True)
-        await self._bucket.fetch(
-            record.file,
-            self._backups.folder / record.file,
-            lambda done, total: told(Progress("fetching the archive", done, total)),
-        )
 
     async def forget(self, record: Record) -> None:
         """Remove the copy of a backup that is removed; where that fails it stays, and is told of."""

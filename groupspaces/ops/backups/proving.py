@@ -12,6 +12,7 @@ from groupspaces.db.database import Database
 from groupspaces.errors import AppError, NotFound, Unavailable
 from groupspaces.logging_context import log
 from groupspaces.ops.backups import errands, records
+from groupspaces.ops.backups.fetching import Fetching
 from groupspaces.ops.backups.keeping import Backups
 from groupspaces.ops.backups.proof import Proved, ProveOrder
 from groupspaces.ops.backups.records import Proof, Record
@@ -28,13 +29,20 @@ class Proofs:
     """One per instance. For the event loop alone, in the worker that leads."""
 
     def __init__(
-        self, db: Database, settings: Settings, instance_id: str, clock: Clock, backups: Backups
+        self,
+        db: Database,
+        settings: Settings,
+        instance_id: str,
+        clock: Clock,
+        backups: Backups,
+        fetching: Fetching,
     ) -> None:
         self._db = db
         self._settings = settings
         self._instance_id = instance_id
         self._clock = clock
         self._backups = backups
+        self._fetching = fetching
 
     async def due(self) -> Record | None:
         """Return which backup of this instance is to be proved now: its newest, once it is there and then daily while it is the fleet's newest."""
@@ -46,8 +54,8 @@ class Proofs:
         return ours if is_old and ours.id == good[0].id else None
 
     def begin(self, record: Record) -> Work:
-        """Begin a proof and do not wait for it. Raises NotFound where the archive is not here, Conflict (`BACKUP_BUSY`)."""
-        self._backups.archive_of(record)
+        """Begin a proof and do not wait for it. Raises NotFound where nobody could have the archive, Conflict (`BACKUP_BUSY`)."""
+        self._fetching.require(record)
         return self._backups.works.begin(
             "proof", record.id, record.reason, functools.partial(self._prove, record)
         )
@@ -62,7 +70,7 @@ class Proofs:
         started_ms = self._clock.now_ms()
         rto_ms, error = 0, ""
         try:
-            archive = self._backups.archive_of(record)
+            archive = await self._fetching.bring(record, told)
             order = ProveOrder(str(archive), str(self._backups.folder), self._settings.backup.passphrase)
             rto_ms = (await errands.run("prove", order, Proved, told)).rto_ms
         except NotFound as missing:

@@ -27,6 +27,7 @@ from groupspaces.db.lease import Lease
 from groupspaces.errors import AppError, Conflict
 from groupspaces.logging_context import log
 from groupspaces.ops.backups import errands, records, space_restoring
+from groupspaces.ops.backups.fetching import Fetching
 from groupspaces.ops.backups.fleet_restoring import FleetRestoring
 from groupspaces.ops.backups.keeping import FILES, Backups, new_id
 from groupspaces.ops.backups.preparing import Prepared, PrepareOrder
@@ -68,12 +69,19 @@ class Restoring:
     """One per instance. For the event loop alone, in the worker that leads."""
 
     def __init__(
-        self, db: Database, settings: Settings, clock: Clock, backups: Backups, lease: Lease
+        self,
+        db: Database,
+        settings: Settings,
+        clock: Clock,
+        backups: Backups,
+        fetching: Fetching,
+        lease: Lease,
     ) -> None:
         self._db = db
         self._settings = settings
         self._clock = clock
         self._backups = backups
+        self._fetching = fetching
         self._lease = lease
         self._fleet = FleetRestoring(db, clock, backups, lease)
 
@@ -103,8 +111,8 @@ class Restoring:
         )
 
     def require(self, record: Record) -> None:
-        """Raise NotFound where the archive is not here."""
-        self._backups.archive_of(record)
+        """Raise NotFound where nobody could have the archive."""
+        self._fetching.require(record)
 
     def begin(self, record: Record, done: Sequence[Statement]) -> Work:
         """Begin to restore a backup and do not wait; `done` says so in the audit record afterwards. Raises what `require` raises, and Conflict (`BACKUP_BUSY`)."""
@@ -119,7 +127,7 @@ class Restoring:
         await asyncio.to_thread(shutil.rmtree, prepared, ignore_errors=True)
         try:
             order = PrepareOrder(
-                str(self._backups.archive_of(record)),
+                str(await self._fetching.bring(record, told)),
                 str(prepared),
                 self._settings.backup.passphrase,
                 seq=self._db.status().seq,

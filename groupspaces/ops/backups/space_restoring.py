@@ -36,6 +36,7 @@ from groupspaces.features.accounts.deletion import tombstone
 from groupspaces.features.spaces.spaces import slug_candidates
 from groupspaces.ops.backups import errands
 from groupspaces.ops.backups.contents import Contents, ContentsOrder, SpaceThen
+from groupspaces.ops.backups.fetching import Fetching
 from groupspaces.ops.backups.keeping import Backups
 from groupspaces.ops.backups.preparing import Prepared, PrepareOrder
 from groupspaces.ops.backups.progress import Progress
@@ -101,12 +102,19 @@ class SpaceRestoring:
     """One per instance. For the event loop alone, in the worker that leads."""
 
     def __init__(
-        self, db: Database, settings: Settings, clock: Clock, backups: Backups, lease: Lease
+        self,
+        db: Database,
+        settings: Settings,
+        clock: Clock,
+        backups: Backups,
+        fetching: Fetching,
+        lease: Lease,
     ) -> None:
         self._db = db
         self._settings = settings
         self._clock = clock
         self._backups = backups
+        self._fetching = fetching
         self._lease = lease
 
     async def spaces_in(self, record: Record) -> list[SpaceThen]:
@@ -116,8 +124,8 @@ class SpaceRestoring:
         return (await errands.run("contents", order, Contents, _nobody_hears)).spaces
 
     def begin(self, record: Record, wish: Wish, origin: Origin, stands: Sequence[Statement]) -> Work:
-        """Begin and do not wait; the space appears only if whoever asks still `stands` then. Raises NotFound where the archive is not here, Conflict (`BACKUP_BUSY`)."""
-        self._backups.archive_of(record)
+        """Begin and do not wait; the space appears only if whoever asks still `stands` then. Raises NotFound where nobody could have the archive, Conflict (`BACKUP_BUSY`)."""
+        self._fetching.require(record)
         do = functools.partial(self._restore, record, wish, origin, stands)
         return self._backups.works.begin("space", record.id, record.reason, do)
 
@@ -128,7 +136,7 @@ class SpaceRestoring:
         folder = self._backups.folder / FOLDER
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         try:
-            archive = str(self._backups.archive_of(record))
+            archive = str(await self._fetching.bring(record, told))
             order = PrepareOrder(archive, str(folder), self._settings.backup.passphrase)
             found = await errands.run("prepare", order, Prepared, told)
             await self._require_family(found.manifest.origin)
