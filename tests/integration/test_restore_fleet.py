@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from tests.conftest import _STARTED
 from tests.support.backups import PATH, TIMEOUT_S, ended, folder_of, listed, made, restored
-from tests.support.client import Participant, expect, refused
+from tests.support.client import Participant, expect
 from tests.support.fleet import Fleet
 from tests.support.wait import wait_until
 
